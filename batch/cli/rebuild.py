@@ -52,7 +52,7 @@ def _lines(out: Path, made: Rebuilt) -> Iterator[str]:
         [
             ("table", f"{count(made.rows, 'row')} in {count(made.parts, 'part')}"),
             ("book", f"{count(made.calls, 'call')} in {count(made.call_parts, 'file')}, {count(made.runs, 'run')}"),
-            ("kept", ", ".join(text for text in under_way if text) if kept.readable else ""),
+            ("kept", ", ".join(text for text in under_way if text)),
             # Of rows that were pruned only the book tells, and it cannot tell why they are not in the table.
             ("to ask", f"{count(kept.places, 'row')} without an answer, if the input has them" if kept.places else ""),
             ("answers", "\n".join(_answers(made))),

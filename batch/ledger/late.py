@@ -31,6 +31,8 @@ _KEEP: Final = """
 INSERT OR REPLACE INTO held(row_id, variant, fingerprint, task, base_url, call_id, attempt, sent_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
+KEEP_UNLESS_KEPT: Final = _KEEP.replace("REPLACE", "IGNORE")
+"""The same for a task of the book, which knows less than a ledger that kept one for the row."""
 _DROP: Final = """
 DELETE FROM held
 WHERE row_id = ? AND variant = ? AND task = ?
@@ -42,7 +44,7 @@ class Task(NamedTuple):
 
     task_id: str
     base_url: str
-    """Where it can be polled."""
+    """Where it can be polled; as much of it as is known, for the book has only the name of an address."""
     call_id: str
     attempt: int
     sent_at_us: int

@@ -112,6 +112,7 @@ def _fill(folder: OutputFolder, db: apsw.Connection) -> Rebuilt:
     lost = [*kept.lost, *found.lost]
     _runs(folder, db, found, lost)
     unmatched.find(db)
+    unmatched.keep_late_tasks(db)
     salvage.reconcile(db, kept)
     missed = unmatched.count(db)
     lost += _sums(db)

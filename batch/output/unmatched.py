@@ -2,7 +2,8 @@
 
 An answer is in its row when the row settled after it came; one that came late, for a row that had another by then, is
 missed by nobody. Owns that comparison, over the temporary tables that `reindex` made of the published files; what can
-be had again, by the id of a task or a batch, goes into the new ledger's table `paid`. Of rows that were pruned only the
+be had again, by the id of a task or a batch, goes into the new ledger's table `paid`. A task that was given up because
+it took too long is no answer, and may be one by now: its id is kept, as a ledger keeps it, and polled first. Of rows that were pruned only the
 book tells, and it cannot tell why they are in no part: they count, too.
 """
 
@@ -15,7 +16,7 @@ import msgspec
 
 from batch.core.records import Call
 from batch.ledger import paid
-from batch.ledger.late import LATE
+from batch.ledger.late import KEEP_UNLESS_KEPT, LATE, Task
 
 _UNMATCHED: Final = f"""
 SELECT b.call_id, b.row_id, b.variant, b.fingerprint, b.record
@@ -23,6 +24,14 @@ FROM book b
 LEFT JOIN rows r USING (row_id, variant)
 WHERE b.answered_at IS NOT NULL
     AND (r.row_id IS NULL OR (r.settled_at < b.answered_at AND NOT (r.status = 0 AND b.call_id LIKE '%{LATE}')))
+"""
+_GIVEN_UP: Final = f"""
+SELECT b.row_id, b.variant, b.fingerprint, b.call_id, b.record
+FROM book b
+WHERE b.answered_at IS NULL AND b.fingerprint IS NOT NULL
+    AND b.call_id || '{LATE}' NOT IN (SELECT call_id FROM book)
+    AND b.call_id || '{LATE}' NOT IN (SELECT call_id FROM calls)
+ORDER BY b.row_id, b.variant
 """
 _KNOWN: Final = """
 DELETE FROM paid
@@ -71,6 +80,28 @@ def find(db: apsw.Connection) -> None:
         place = None if call.endpoint is None else f"#{call.endpoint}"
         where = call.task_id, place, call.batch_id
         db.execute(paid.INSERT, (call_id, row_id, variant, print_, call.turn, call.attempt, call.sent_at_us, *where))
+
+
+def keep_late_tasks(db: apsw.Connection) -> None:
+    """Keep the ids of tasks that were booked as unknown and never heard of again; of several of a row, the newest.
+
+    What the old ledger had kept for a row stays. That rows have their answer by now is looked at later.
+
+    Args:
+        db: as above; `calls` and `held` have what the old ledger knew.
+    """
+    newest: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for row_id, variant, fingerprint, call_id, record in db.execute(_GIVEN_UP):
+        call = _call(record)
+        if call.state != "unknown" or call.task_id is None or call.turn:
+            continue
+        place = "" if call.endpoint is None else f"#{call.endpoint}"
+        task = Task(call.task_id, place, call_id, call.attempt, call.sent_at_us)
+        known = newest.get((row_id, variant))
+        if known is None or task.sent_at_us > known[1].sent_at_us:
+            newest[row_id, variant] = bytes.fromhex(fingerprint), task
+    for (row_id, variant), (print_, task) in newest.items():
+        db.execute(KEEP_UNLESS_KEPT, (row_id, variant, print_, *task))
 
 
 def count(db: apsw.Connection) -> Unmatched:

@@ -19,6 +19,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from batch.cli.app import main
 from batch.core import canonical
 from batch.job.job import Job
 from batch.plan.preflight import check_job
@@ -283,6 +284,42 @@ def test_an_index_of_then_learns_what_the_table_has_and_follows_from_then_on(nam
         None,
     ]
     assert mill.books() == []
+
+
+@pytest.mark.parametrize(
+    "name", ["sync", *longer(["format-2/sync", "format-3/sync", "format-4/sync", "format-5/sync"])]
+)
+def test_a_book_of_two_versions_is_read_as_one(
+    name: str, thaw: Thaw, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of the older one lack columns; whatever reads calls adds up both, before and after a rebuild."""
+    mill = thaw(name)
+    mill.settle_in()
+    assert mill.run().exit_code == 0
+    assert len({frozenset(pq.read_schema(path).names) for path in mill.out.glob("calls/*/*.parquet")}) == 2
+    out = str(mill.out)
+    found = f"read_parquet('{out}/calls/*/*.parquet', union_by_name=true)"
+    ((calls, tokens, prints),) = mill.query(f"SELECT count(*), sum(total_tokens), count(fingerprint) FROM {found}")
+    assert prints == 0, "the book tells what was asked for tasks and batches alone"
+    assert (calls, tokens) == (len(mill.booked()), sum(row[3] or 0 for row in mill.booked().values()))
+    for key, value in ENVIRON.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("PROMPTMILL_STATE", str(tmp_path / "state"))
+    told = []
+    for command in (["rebuild", out], []):
+        for options in ([], ["--by", "endpoint"], ["--by", "purpose"], ["--by", "day"]):
+            assert main(["cost", out, "--json", *options]) == 0, options
+            told.append(json.loads(capsys.readouterr().out)["totals"])
+        assert main(["show", out, "3"]) == 0
+        assert main(["estimate", str(mill.folder)]) == 0
+        assert main(["report", out, "-o", str(tmp_path / "report.html")]) == 0
+        assert main(["export", out, str(tmp_path / "table.csv")]) == 0
+        assert not command or main(command) == 0
+        (tmp_path / "report.html").unlink()
+        capsys.readouterr()
+    assert all(totals == told[0] for totals in told), "however it is grouped, and a rebuild changes nothing of it"
+    assert sum(row["calls"] for row in told[0]) == calls
+    assert sum(row["prompt_tokens"] + row["completion_tokens"] for row in told[0]) == tokens
 
 
 @contextmanager

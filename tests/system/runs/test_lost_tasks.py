@@ -9,7 +9,7 @@ import pytest
 from batch.cli.app import main
 from batch.core.clock import MICROSECONDS, Clock
 from batch.output.unmatched import Unmatched
-from tests.simulator.conftest import Start
+from tests.simulator.conftest import Gate, Start
 from tests.simulator.struck import fault
 from tests.system.runs.conftest import Make, Mill
 from tests.system.runs.test_bulk import NOW, TOOLS
@@ -134,6 +134,52 @@ def test_tasks_that_the_provider_does_not_know_any_more_are_asked_again(killed: 
     mill.check_table(40)
     assert set(mill.one("calls")) == {1}
     assert len(mill.calls("1")) == 80
+
+
+@pytest.mark.parametrize("lane", ["task", "sync"])
+def test_tasks_that_were_given_up_as_too_late_are_polled_first_all_the_same(
+    make: Make, gate: Gate, lane: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Design 4: the id is kept and polled first next time; with the ledger it is lost, and the book has it, too."""
+    mill = make(gate=gate, lane="task")
+    mill.limits.update(concurrency=8, task_timeout_s=0.4)
+    mill.questions(8)
+    assert mill.run().exit_code == 1
+    lose(mill)
+    assert main(["rebuild", str(mill.out)]) == 1
+    said = capsys.readouterr().out
+    assert "8 accepted tasks" in said, said
+    gate.open()
+    mill.lane, mill.limits["task_timeout_s"] = lane, 60
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.calls) == (0, 8, 8)
+    assert len(mill.books()) == 8, "a task was bought twice"
+    assert (
+        sorted(mill.calls("state, right(client_call_id, 5) = '-late'"))
+        == [("answered", True)] * 8 + [("unknown", False)] * 8
+    )
+    mill.check_table(8)
+    lose(mill)
+    assert rebuilt(mill).kept.accepted == 0, "the table has their answers"
+    assert mill.run().totals.calls == 0
+
+
+def test_a_late_task_of_another_question_or_of_a_row_that_is_answered_is_not_kept(make: Make, gate: Gate) -> None:
+    """An id belongs to what was asked; and nobody asks for an answer that is there."""
+    mill = make(gate=gate, lane="task")
+    mill.limits.update(concurrency=8, task_timeout_s=0.4)
+    mill.questions(8)
+    assert mill.run().exit_code == 1
+    gate.open()
+    mill.limits["task_timeout_s"] = 60
+    mill.questions(4)
+    assert mill.run().exit_code == 0
+    lose(mill)
+    assert rebuilt(mill).kept.accepted == 4
+    mill.questions(8)
+    mill.user = "Other: {{ question }}"
+    report = mill.run()
+    assert (report.exit_code, report.totals.calls, len(mill.books())) == (0, 8, 16)
 
 
 def test_of_calls_whose_answers_nobody_has_it_is_said_that_they_are_paid_for_again(
