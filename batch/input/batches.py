@@ -50,6 +50,19 @@ class SourceBatch(msgspec.Struct, frozen=True):
         """Where a row stands, as errors name it: `tickets.jsonl line 7`, or `tickets.parquet row 6`, from 0."""
         return f"{self.place_name} {self.lines[index]}"
 
+    def key(self, index: int, name: str) -> str | None:
+        """What a row that can be read has in its key column, as text; None where that is empty.
+
+        In a column of whole numbers 3.0 is 3: programs that know no missing whole number (pandas) write all of a column
+        with a point as soon as one is missing, and each row would be a new one.
+        """
+        value = (self.records[index] or {}).get(name)
+        if value is None or value == "":
+            return None
+        schema = self.columns.schema
+        whole = type(value) is float and value.is_integer() and name in schema.names
+        return str(int(value) if whole and pa.types.is_integer(schema.field(name).type) else value)
+
 
 def input_failure(place: str, *, code: str, reason: str) -> Failure:
     """The failure of a row that cannot be asked.

@@ -89,12 +89,12 @@ def _base(batch: SourceBatch, index: int, spec: InputSpec) -> tuple[str, Failure
             return record_id(record, but=spec.file_column), wrong, None
         form = canonical(record)
         return form_id(form), wrong, form
-    value = record.get(spec.key)
-    if value is None or value == "":
+    key = batch.key(index, spec.key)
+    if key is None:
         reason = f"{spec.key} is empty, so this row has no identity; fill it in"
         wrong = wrong or input_failure(batch.place(index), code="no_key", reason=reason)
         return f"no-key-{record_id(record, but=spec.file_column)}", wrong, None
-    return str(value), wrong, None
+    return key, wrong, None
 
 
 def _twice(key: str, value: str, place: str, first: str | None) -> Failure:

@@ -106,8 +106,9 @@ def compiled(environment: Sandbox, source: str, *, part: str, folder: Path, own_
     try:
         return Compiled(environment, source, part=part, folder=folder, own_row=own_row)
     except jinja2.TemplateSyntaxError as exc:
+        reason = (exc.message or "").rstrip(".")  # some of its sentences have a full stop, others have none
         raise PromptFault(
-            f"prompt.{part} line {exc.lineno}: {exc.message}. Correct the template; a column whose name has "
+            f"prompt.{part} line {exc.lineno}: {reason}. Correct the template; a column whose name has "
             'blanks, dots or dashes is {{ row["first name"] }}.'
         ) from exc
 

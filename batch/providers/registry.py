@@ -250,10 +250,10 @@ def likelier_url(base_url: str, service: Service) -> str | None:
         return url.with_path(path.removesuffix(twice[1]))
     if path == usual:
         return None
-    has_version = re.search(r"/v\d[^/]*$", path) is not None
-    if service.speaks == "openai" and path and not has_version:
+    if service.speaks == "openai" and path and re.search(r"/v\d[^/]*$", path) is None:
         return url.with_path(f"{path}/{usual.rpartition('/')[2]}")
-    own = service.base_url is not None and urls.parse(service.base_url).host == url.host
+    known = urls.parse(service.base_url or base_url)
+    own = known.host == url.host and known.path.rstrip("/") != path  # else nothing better is known of its host
     return url.with_path(usual) if not path or own or service.speaks == "glm" else None
 
 

@@ -210,9 +210,9 @@ def _look(checked: CheckedJob, batch: SourceBatch, result: Scan, seen: _Seen) ->
                 result.unreadable += 1
                 _keep(result.unreadable_first, failure.message if failure else f"{place}: cannot be read")
                 if record is not None and key is not None:
-                    seen.before(str(record.get(key)), place)  # a later row with its key is a repeat all the same
+                    seen.before(str(batch.key(index, key)), place)  # a later row with its key is a repeat all the same
                 continue
-            _identify(result, seen, record, checked.job.input, place)
+            _identify(result, seen, batch, index, checked.job.input)
             if (reason := _nothing_said(checked, record)) is not None:
                 result.empty += 1
                 _keep(result.empty_first, f"{place}: {reason}")
@@ -253,18 +253,19 @@ def _unasked(checked: CheckedJob, record: dict[str, Any]) -> str | None:
     return next((failure.message for failure in refused if failure is not None), None)
 
 
-def _identify(result: Scan, seen: _Seen, record: dict[str, Any], spec: InputSpec, place: str) -> None:
-    key = spec.key
-    if key is None:
+def _identify(result: Scan, seen: _Seen, batch: SourceBatch, index: int, spec: InputSpec) -> None:
+    place = batch.place(index)
+    if spec.key is None:
+        record = batch.records[index] or {}
         result.repeats += seen.before(record_id(record, but=spec.file_column), place) is not None
         return
-    value = record.get(key)
-    if value is None or value == "":
+    key = batch.key(index, spec.key)
+    if key is None:
         result.no_key += 1
-        _keep(result.no_key_first, f"{place}: {key} is empty")
-    elif (earlier := seen.before(str(value), place)) is not None:
+        _keep(result.no_key_first, f"{place}: {spec.key} is empty")
+    elif (earlier := seen.before(key, place)) is not None:
         result.duplicates += 1
-        _keep(result.duplicates_first, f"{place}: {key} {str(value)[:80]!r} stands already at {earlier}")
+        _keep(result.duplicates_first, f"{place}: {spec.key} {key[:80]!r} stands already at {earlier}")
 
 
 def _keep(first: list[str], text: str) -> None:

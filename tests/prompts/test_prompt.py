@@ -111,6 +111,12 @@ def test_a_column_called_row_stays_that_column() -> None:
     assert own.render({"rows": [{"x": 1}, {"x": 2}]})[0]["content"] == "12"
 
 
+def test_a_template_that_does_not_end_is_told_in_whole_sentences() -> None:
+    """The reason is a sentence of Jinja's own, with a full stop or without."""
+    [told] = prompt(user="{{ q").check(NAMES)
+    assert told.startswith("prompt.user line 1: unexpected end of template, expected 'end of print statement'. Correct")
+
+
 @pytest.mark.parametrize(
     ("template", "told"),
     [

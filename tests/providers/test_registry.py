@@ -191,6 +191,7 @@ def test_no_repr_shows_the_key() -> None:
         ("glm", "https://open.bigmodel.cn/api/paas/v3", "https://open.bigmodel.cn/api/paas/v4"),
         ("glm", "https://open.bigmodel.cn/api/paas/v4", None),
         ("own", "http://h:8000", "http://h:8000/v1"),
+        ("own", "http://gw.example/team-a/v1", None),
     ],
 )
 def test_the_base_url_that_was_probably_meant_is_found(provider: str, asked: str, likelier: str | None) -> None:

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from batch.core.errors import InputError
+from batch.job.job import Job
+from batch.plan.preflight import check_job
+from batch.report.scan import scan
 from batch.run.command import Report
 from tests.simulator.conftest import Gate, Start
 from tests.system.runs.conftest import Make, Mill
@@ -347,6 +350,26 @@ def test_a_repeated_key_never_takes_the_answer_of_a_row_whose_key_looks_like_its
     report = mill.run()
     assert (report.exit_code, asked(mill, report)) == (0, 0)
     assert mill.results("row_id, answer") == answers
+
+
+def test_keys_that_are_written_with_a_point_one_night_are_the_rows_of_the_nights_before(mill: Mill) -> None:
+    """Promise 2. Pandas writes a whole column with a point as soon as one of its numbers is missing."""
+    mill.key = "n"
+    rows = mill.questions(20)
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 20)
+    missing = {"n": None, "question": "Whose?"}
+    mill.write([*({**row, "n": float(row["n"])} for row in rows), missing, {**rows[0], "question": "Again?"}])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (1, 0)
+    assert [code for code in mill.one("error_code") if code] == ["no_key", "duplicate_key"]
+    assert mill.one("row_id")[:20] == [str(n) for n in range(20)]
+    said = scan(check_job(Job.load(mill.folder), environ=mill.environ))
+    assert (said.no_key, said.duplicates) == (1, 1)
+    mill.write([*rows, {"n": 20.0, "question": "New?"}, {"n": 20.5, "question": "Newer?"}])
+    report = mill.run()
+    assert (report.exit_code, asked(mill, report)) == (0, 2)
+    assert mill.one("row_id")[20:] == ["20", "20.5"]
 
 
 def test_a_nightly_file_with_overlapping_rows_asks_only_the_new_ones(mill: Mill) -> None:
