@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,10 @@ class House:
         with DirectLedger(self.folder.ledger) as ledger, IndexReader(self.folder.ledger) as reader:
             run = reader.runs()[-1].run
             rows = [
-                index.SettledRow(row.row_id, row.variant, row.work_id, 0, None) for row in reader.unsent(-1, 99_999)
+                index.SettledRow(row.row_id, row.variant, row.work_id, 0, None)
+                for row in sorted(reader.unsent(-1, 99_999), key=attrgetter("row_id"))
             ]
-            learn = partial(index.learn_outcomes, settled=sorted(rows))
+            learn = partial(index.learn_outcomes, settled=rows)
             forget = partial(apsw.Connection.execute, statements="DELETE FROM pending")
             do(ledger, learn, forget, continuation.close(run, "finished", NOW_US))
 
