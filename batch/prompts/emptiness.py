@@ -60,6 +60,6 @@ def asks_nothing(messages: Sequence[Message], follow_ups: Sequence[Message]) -> 
 
 def _is_blank_message(message: Message) -> bool:
     content = message.get("content")
-    if not isinstance(content, list):
-        return is_blank(content)
-    return all(part.get("type") == "text" and is_blank(part.get("text")) for part in content)
+    if isinstance(content, list):
+        return all(part.get("type") == "text" and is_blank(part.get("text")) for part in content)
+    return is_blank(content)

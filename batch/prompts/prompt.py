@@ -193,7 +193,10 @@ class Prompt:
 
     def is_empty(self, record: Mapping[str, Any]) -> bool:
         """Whether all columns that it reads are blank in this row; one that puts none into a text is never empty."""
-        return bool(self.texts) and all(map(is_blank, map(record.get, self.columns)))
+        for column in self.columns:  # once a row: nearly always the first of them says something
+            if not is_blank(record.get(column)):
+                return False
+        return bool(self.texts)
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""
