@@ -171,16 +171,17 @@ def canonical(value: Any) -> bytes:
     Raises:
         TypeError: the record holds a type that no source produces.
     """
-    if type(value) is dict:
-        clean: Any = {}
+    clean: Any = value
+    if type(value) is not dict:
+        clean = plain(value)
+    elif not _SIMPLE.issuperset(map(type, value.values())):
+        clean = {}
         for key, item in value.items():
             kind = type(item)
             if kind in _SIMPLE:
                 clean[key] = item
             elif item is not None:
                 clean[key] = _number(item) if kind is float else plain(item)
-    else:
-        clean = plain(value)
     try:
         return _encode(clean)
     except UnicodeEncodeError:

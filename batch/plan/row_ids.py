@@ -67,8 +67,9 @@ def identify(
     for index, (base, wrong, form) in enumerate(bases):
         before = here.get(base) or seen.get(base) or known.get(base)
         place = batch.place(index) if spec.key is not None else None
+        once = 1, place
         if before is None:
-            here[base] = once = 1, place
+            here[base] = once
             found.append(Identified(base, wrong, once, form))
             continue
         times = before[0] + 1
@@ -81,7 +82,7 @@ def identify(
         if spec.key is not None and place is not None:
             # What the reader found wrong with the row comes first.
             wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
-        found.append(Identified(row_id, wrong, (1, place), form, repeats))
+        found.append(Identified(row_id, wrong, once, form, repeats))
         found[-1].note(here)
     return found
 

@@ -182,7 +182,8 @@ class Prompt:
             if template is not None:
                 messages.append({"role": role, "content": template.render(record)})
         if self._user is not None:
-            messages.append(self._pictured(self._user.render(record), record))
+            text = self._user.render(record)
+            messages.append(self._pictured(text, record) if self._images else {"role": "user", "content": text})
         if self._turns is not None:
             first, *rest = turns_of(record.get(self._turns), self._turns)
             messages.append(self._pictured(first, record))
