@@ -229,8 +229,7 @@ class Planner:
             for index, row in enumerate(known):
                 row.note(seen)
                 if self._takes(row.row_id) and any(
-                    self._candidate(variant, row.row_id, entries, (batch, index, row.fault))
-                    for variant in self._variants
+                    self._candidate(one, row.row_id, entries, (batch, index, row.fault)) for one in self._variants
                 ):
                     yield row.row_id
 
@@ -255,9 +254,7 @@ class Planner:
         entries = self._lookups.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         hashes = contents(batch, self._outputs, [row.form for row in known])
-        planned, carried, numbers = found.planned, self._carried, found.numbers
-        variants = list(self._variants)
-        idx = spilled_rows(found.rows)
+        planned, carried, numbers, idx = found.planned, self._carried, found.numbers, spilled_rows(found.rows)
         chosen: list[int] = []
         for index, row in enumerate(known):
             if self._enough(planned):
@@ -266,13 +263,12 @@ class Planner:
                 return chosen, index
             row.note(found.seen)
             planned.read += 1
-            row_id = row.row_id
+            row_id, content = row.row_id, hashes[index]
             if not self._takes(row_id):
                 continue
             row_number, part = places.get(row_id) or (numbers.row_number, self._numbers.part)
-            content = hashes[index]
             added = asks = False
-            for variant in variants:
+            for variant in self._variants:
                 name = variant.name
                 if carried and (row_id, name) in carried:
                     continue
@@ -284,32 +280,15 @@ class Planner:
                 if needs not in ("asked", "refreshed"):
                     continue
                 added = True
-                state, outcome, had = TO_ASK, None, NO_SAMPLES
-                if needs == "refreshed":
-                    state = TO_REFRESH
-                else:
-                    asks = True
+                state, outcome, had = TO_REFRESH, None, NO_SAMPLES
+                if needs == "asked":
+                    asks, state = True, TO_ASK
                     if asked.fault is not None:
                         state, outcome = SETTLED, self._unaskable(variant.model, asked, asked.fault)
-                    if entry is not None:
-                        had = samples_had(entry, asked.fingerprint, self._job.labels)
-                found.add(
-                    Admitted(
-                        row_id,
-                        name,
-                        variant.number,
-                        idx,
-                        row_number,
-                        part,
-                        asked.fingerprint,
-                        content,
-                        state,
-                        outcome,
-                        had,
-                    ),
-                    variant,
-                    asked.request if state == TO_ASK else None,
-                )
+                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+                who, where = (row_id, name, variant.number, idx), (row_number, part)
+                admitted = Admitted(*who, *where, asked.fingerprint, content, state, outcome, had)
+                found.add(admitted, variant, asked.request if state == TO_ASK else None)
             if added:
                 idx += 1
                 chosen.append(index)
