@@ -72,7 +72,7 @@ class TokenChance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     logprob: float
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """One complete reply of a model, the same for every dialect and lane."""
 
     content: str | None
@@ -158,7 +158,7 @@ NOTHING: Final = RowRequest([], "")
 """Stands for the request of a row that has none: it is not known yet, or the row cannot be asked."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What is asked in one turn of a conversation; the fingerprint of a row is made from that of its first turn."""
 
     model: str
@@ -210,7 +210,7 @@ CALL_STATES: Final[dict[CallState, str]] = {
 """How a call may end, for people."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One call in its final state: the record that becomes one row of the table `calls`.
 
     `answered`: a reply came. `refused`: the provider said no. `failed`: the call never left, or the provider says that
@@ -315,7 +315,7 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
             self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The final state of a row: what stands in the result table beside its input columns."""
 
     status: Literal["ok", "failed"]

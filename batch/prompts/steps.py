@@ -123,7 +123,7 @@ class RunTools(msgspec.Struct, frozen=True, gc=False):
     calls: tuple[ToolCall, ...]
 
 
-class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """The row has its outcome."""
 
     status: Literal["ok", "failed"]

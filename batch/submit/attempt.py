@@ -104,12 +104,8 @@ class CallContext:
         """What the next turn of this row asks."""
         conversation, asked = row.conversation, row.request
         escalated = conversation.tries.escalated
-        request = Request(
-            model=escalated or asked.model,
-            messages=list(conversation.messages if escalated is None else conversation.sent),
-            parameters=asked.parameters,
-            tools=self.policy.tools,
-        )
+        messages = list(conversation.messages if escalated is None else conversation.sent)
+        request = Request(escalated or asked.model, messages, asked.parameters, self.policy.tools)
         # What the user says next is not asked for a label yet.
         if self.policy.asking is not None and not conversation.follow_ups:
             return self.policy.asking.asked(request, late=bool(asked.follow_ups))
@@ -165,19 +161,19 @@ class CallContext:
         """
         number, call_id = self.ids.new()
         conversation, attempt = row.conversation, row.next_attempt
-        call = OpenCall(
+        call = OpenCall(  # by place, once a call: a name costs more than its value
             number,
             call_id,
-            row_id=row.pending.row_id,
-            model=lease.model.name,
-            turn=conversation.turn,
-            attempt=attempt,
-            lane=lane,
-            lease=lease,
-            purpose=conversation.purpose(attempt),
-            sample=conversation.sampling.ended,
-            sent_at_us=self.clock.now_us(),
-            started=lease.granted_at,
+            row.pending.row_id,
+            lease.model.name,
+            conversation.turn,
+            attempt,
+            lane,
+            lease,
+            conversation.purpose(attempt),
+            conversation.sampling.ended,
+            self.clock.now_us(),
+            lease.granted_at,
         )
         row.next_attempt = attempt + 1
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
