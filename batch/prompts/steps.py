@@ -157,5 +157,7 @@ def start(
         follow_ups: what the user says later, one message after each complete answer.
         sampling: samples that earlier runs asked for.
     """
-    first = len(messages)
-    return Conversation(tuple(messages), first, follow_ups=follow_ups, script=follow_ups, sampling=sampling)
+    begun = Conversation(tuple(messages), len(messages))
+    if not follow_ups and sampling is NO_SAMPLES:
+        return begun  # as nearly all begin
+    return msgspec.structs.replace(begun, follow_ups=follow_ups, script=follow_ups, sampling=sampling)
