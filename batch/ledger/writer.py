@@ -88,7 +88,8 @@ class Ledger:
             lane: how it is sent.
             sent_at_us: UTC wall time in microseconds.
         """
-        self._queue.put((("sent", (call, *row, call_id, lane, sent_at_us), 80),))
+        work_id, turn, attempt = row
+        self._queue.put((("sent", (call, work_id, turn, attempt, call_id, lane, sent_at_us), 80),))
 
     def accepted(self, call: int, task_id: str, base_url: str) -> None:
         """Record the task id that the provider gave; the task may be polled once this is committed.

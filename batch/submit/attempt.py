@@ -241,11 +241,13 @@ class CallContext:
             headers: of the answer, names in lower case; some services echo our id there.
         """
         named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
-        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
+        if call.call_id in named:
             return result
-        for name in named:
-            if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
-                return answered_for(name, call.call_id)
+        ours = [name for name in named if name is not None and name.startswith(BEGINNING)]
+        if ours and call.call_id.removesuffix(LATE) not in ours:
+            for name in ours:
+                if self.ids.names_another(call.call_id, name):
+                    return answered_for(name, call.call_id)
         return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
