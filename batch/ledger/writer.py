@@ -142,19 +142,19 @@ class Ledger:
             outcome: (work id, outcome): the outcome with which the row settles.
             hold: keep the task id beyond the row's outcome, to poll it first when the row comes again.
         """
-        records: list[Written] = []
         if record is None:
-            records += [("dropped", (call,), 10), ("unlined", (call,), 10)]
+            records: list[Written] = [("dropped", (call,), 10), ("unlined", (call,), 10)]
         else:
             blob = encode(record)
-            records.append(("closed", (call, blob), len(blob)))
-            self.recent.add_call(call, record, len(blob))
+            records = [("closed", (call, blob), size := len(blob))]
+            self.recent.add_call(call, record, size)
         if reply is not None:
             records.append(("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
         if hold:
             records.append(("held", (call,), 40))
         if outcome is not None:
-            records.append(settled := outcome_record(*outcome))
+            settled = outcome_record(*outcome)
+            records.append(settled)
             self.recent.add_outcome(*outcome, settled[2])
         self._queue.put(records)
 

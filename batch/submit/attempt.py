@@ -185,7 +185,7 @@ class CallContext:
 
     def leaves(self, row: Row, call: OpenCall) -> None:
         """The bytes of a call leave now."""
-        call.started = now = self.clock.monotonic()
+        call.started = call.exchange_began = now = self.clock.monotonic()
         if row.left_at is None:
             row.left_at = now
         if row.open_since is None:
@@ -205,7 +205,6 @@ class CallContext:
             stream: takes the answer piece by piece; None reads it whole.
         """
         result: Incoming | Failure = CUT_SHORT
-        call.exchange_began = self.clock.monotonic()
         try:
             client = self.client if call.target is None else self.client_for(call.target.base_url)
             result = await client.exchange(outgoing, stream=stream)
@@ -243,11 +242,9 @@ class CallContext:
         named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
         if call.call_id in named:
             return result
-        ours = [name for name in named if name is not None and name.startswith(BEGINNING)]
-        if ours and call.call_id.removesuffix(LATE) not in ours:
-            for name in ours:
-                if self.ids.names_another(call.call_id, name):
-                    return answered_for(name, call.call_id)
+        for name in named:
+            if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
+                return result if call.call_id.removesuffix(LATE) in named else answered_for(name, call.call_id)
         return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
