@@ -7,7 +7,6 @@ process left, what found no room) from the ledger. Memory is never asked whether
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -84,7 +83,10 @@ class Recent:
         """
         if (before := self._outcomes.pop(work_id, None)) is not None:
             self.bytes -= before[1]
-        size += _VALUE_BYTES + sum(map(sys.getsizeof, (outcome.answer, outcome.reasoning, outcome.messages)))
+        size += _VALUE_BYTES
+        for text in (outcome.answer, outcome.reasoning, outcome.messages):
+            if text is not None:
+                size += text.__sizeof__()  # as `sys.getsizeof` says, in a fifth of its time
         if self.bytes + size <= self._most:
             self._outcomes[work_id] = outcome, size
             self.bytes += size

@@ -153,8 +153,7 @@ class Ledger:
         if hold:
             records.append(("held", (call,), 40))
         if outcome is not None:
-            settled = outcome_record(*outcome)
-            records.append(settled)
+            records.append(settled := outcome_record(*outcome))
             self.recent.add_outcome(*outcome, settled[2])
         self._queue.put(records)
 
