@@ -67,8 +67,16 @@ def dotted(path: Path) -> str:
 NAMES = {dotted(path) for path in MODULES}
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse((PACKAGE / path).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _trees_for_this_module() -> Iterator[None]:
+    """They are read once for all that looks at them, and every later collection of garbage would look at them, too."""
+    yield
+    tree.cache_clear()
 
 
 def imports(path: Path, *, only_at_import: bool = False) -> set[str]:

@@ -72,7 +72,7 @@ class TokenChance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     logprob: float
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """One complete reply of a model, the same for every dialect and lane."""
 
     content: str | None
@@ -97,7 +97,6 @@ Verdict = Literal["retry", "once", "fail", "stop", "park", "row_or_key"]
 
 `row_or_key`: the service refuses this row, or the key and the model as a whole; which of them, the other rows tell."""
 
-
 NO_SUCH_PATH: Final = "no_such_path"
 """Code of a refusal that says nothing of the model: at this path, which begins with base_url, nothing is served."""
 
@@ -121,8 +120,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sent: bool = True
     answered: bool = True
     wrong_address: bool = False
-    """What came is not from the service: as long as nothing was ever answered there, base_url is wrong, and nothing was
-    bought."""
+    """What came is not from the service: where nothing was ever answered, base_url is wrong and nothing was bought."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -158,7 +156,7 @@ NOTHING: Final = RowRequest([], "")
 """Stands for the request of a row that has none: it is not known yet, or the row cannot be asked."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What is asked in one turn of a conversation; the fingerprint of a row is made from that of its first turn."""
 
     model: str
@@ -210,12 +208,8 @@ CALL_STATES: Final[dict[CallState, str]] = {
 """How a call may end, for people."""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One call in its final state: the record that becomes one row of the table `calls`.
-
-    `answered`: a reply came. `refused`: the provider said no. `failed`: the call never left, or the provider says that
-    its task failed. `unknown`: it left and no answer came, so it may have been billed; its tokens and cost are None.
-    """
+class Call(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One call in its final state (`CALL_STATES`): the record that becomes one row of the table `calls`."""
 
     client_call_id: str
     turn: int
@@ -284,22 +278,28 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
 
     def add(self, call: Call) -> None:
         """Add one final call to the sums."""
-        self.calls += 1
-        self.unknown_calls += call.state == "unknown"
+        usage, refused = call.usage, False
         if call.state == "answered":
             self.turns = max(self.turns, call.turn + 1)
+        else:
+            self.unknown_calls += call.state == "unknown"
+            refused = usage == NO_USAGE
+        self.calls += 1
         if self.first_sent_at_us is None:
             self.first_sent_at_us = call.sent_at_us
         if call.answered_at_us is not None:
             self.last_answer_us = call.answered_at_us
-        usage = call.usage
-        refused = usage == NO_USAGE and call.state != "answered"
-        nothing = not (self.prompt_tokens or self.completion_tokens or self.cached_tokens or self.reasoning_tokens)
-        if self.calls == 1 or (nothing and not refused):
-            # The zeros of refused calls are no word on a call that was not refused.
-            self.prompt_tokens = self.completion_tokens = self.total_tokens = 0 if refused else None
-            self.cached_tokens = self.reasoning_tokens = 0 if refused else None
-        if usage is not None and not refused:
+        if self.calls == 1 or not (  # the zeros of refused calls are no word on a call that was not refused
+            refused or self.prompt_tokens or self.completion_tokens or self.cached_tokens or self.reasoning_tokens
+        ):
+            if usage is None:
+                self.prompt_tokens = self.completion_tokens = self.total_tokens = None
+                self.cached_tokens = self.reasoning_tokens = None
+            else:
+                self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
+                self.total_tokens = usage.total_tokens
+                self.cached_tokens, self.reasoning_tokens = usage.cached_tokens, usage.reasoning_tokens
+        elif usage is not None and not refused:
             self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
             self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
             self.total_tokens = (self.total_tokens or 0) + usage.total_tokens
@@ -316,7 +316,7 @@ class Sums(msgspec.Struct, array_like=True, gc=False):
             self.cost = None if lost else (self.cost or 0) + (call.cost or 0)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The final state of a row: what stands in the result table beside its input columns."""
 
     status: Literal["ok", "failed"]

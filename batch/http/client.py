@@ -171,7 +171,10 @@ def _single(raw: list[Header]) -> dict[str, str]:
 
     Of repeated headers the first counts; of those that ask for a wait, the first that can be read.
     """
-    headers: dict[str, str] = {}
+    headers = {_names.get(name) or _lowered(name): value.decode("latin-1") for name, value in raw}
+    if len(headers) == len(raw):
+        return headers
+    headers = {}  # some are repeated
     for raw_name, raw_value in raw:
         name = _names.get(raw_name) or _lowered(raw_name)
         value = raw_value.decode("latin-1")

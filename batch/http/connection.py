@@ -70,7 +70,7 @@ class Connection(AnswerParser, asyncio.Protocol):
             self._watch = _poll()
             self._watch.register(self._raw.fileno(), _READABLE)
         if transport.get_extra_info("ssl_object") is None and (seen := reuse.look(self._raw)) is not None:
-            self._acked, self._came = seen.acked, seen.received
+            _, self._acked, self._came = seen
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come: of an answer, or ones that nobody asked for (`asyncio.Protocol`)."""
@@ -80,7 +80,7 @@ class Connection(AnswerParser, asyncio.Protocol):
             return
         if not self._received and self._before is not None:
             seen = reuse.look(self._raw)
-            if seen is not None and seen.acked == self._before:
+            if seen is not None and seen[1] == self._before:
                 self.fail(LineLost("the server sent something before the request came to it, which is no answer to it"))
                 return
         error = self._parse(data)
@@ -148,10 +148,11 @@ class Connection(AnswerParser, asyncio.Protocol):
         seen = reuse.look(self._raw)
         if seen is None:
             return not self._unread()
-        if not seen.open:
+        is_open, _, received = seen
+        if not is_open:
             return False
         if self._acked is not None:
-            return seen.received == self._came
+            return received == self._came
         return reuse.holds_nothing(self._raw) or not self._unread()  # under TLS what is read is not what came
 
     def send(

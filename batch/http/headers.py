@@ -49,6 +49,9 @@ UNIX_MICROS_MIN: Final = 1e14
 
 _REQUESTS: Final = ("requests", "requests-minute")
 _TOKENS: Final = ("tokens", "project-tokens", "tokens-minute")
+_LIMITS: Final = frozenset(
+    f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in (*_REQUESTS, *_TOKENS)
+)
 
 
 def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> LimitHeaders | None:
@@ -65,7 +68,7 @@ def limit_headers(headers: Mapping[str, str], now_us: int | None = None) -> Limi
     Returns:
         What the headers say, or None when there is none of them.
     """
-    if "\nx-ratelimit-" not in "\n".join(("", *headers)):
+    if _LIMITS.isdisjoint(headers):
         return None
     requests = _tightest(headers, _REQUESTS, now_us)
     tokens = _tightest(headers, _TOKENS, now_us)

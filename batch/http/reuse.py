@@ -14,8 +14,6 @@ import socket
 import struct
 from typing import Final
 
-import msgspec
-
 SOON_S: Final = 0.5
 """A connection that is closed so soon after an answer was not closed for being idle."""
 PROOF_S: Final = 0.05
@@ -88,16 +86,9 @@ class Habit:
             self.distrusted_until = now + DISTRUST_S
 
 
-class Look(msgspec.Struct, frozen=True, gc=False):
-    """What the kernel knows of a connection, without reading from it."""
-
-    open: bool
-    """Neither side has ended it."""
-    acked: int
-    """How many bytes the other side has received."""
-    received: int
-    """How many bytes have come from there, read or not."""
-
+Look = tuple[bool, int, int]
+"""What the kernel knows of a connection, without reading from it: whether neither side has ended it, how many bytes the
+other side has received, and how many have come from there, read or not."""
 
 Handle = _socket.socket
 """A socket of our own over the file of one that belongs to an event loop."""
@@ -139,7 +130,7 @@ def look(handle: Handle | None) -> Look | None:
     state, acked, received = _SEEN.unpack(info)
     if not acked:
         return None  # a connection that is open has sent something, where this is counted
-    return Look(state == _ESTABLISHED, acked, received)
+    return state == _ESTABLISHED, acked, received
 
 
 def holds_nothing(handle: Handle | None) -> bool:
@@ -155,7 +146,7 @@ def holds_nothing(handle: Handle | None) -> bool:
 def acknowledged(handle: Handle | None) -> int | None:
     """How many bytes the other side has received, as its kernel says; None where that cannot be known."""
     seen = look(handle)
-    return None if seen is None else seen.acked
+    return None if seen is None else seen[1]
 
 
 def never_arrived(handle: Handle | None, before: int | None, exc: Exception | None) -> bool:

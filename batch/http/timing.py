@@ -108,13 +108,15 @@ class Deadlines:
         self._due: dict[Overdue, float] = {}
         """In the order of their ends, because all have the same time."""
         self._handle: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, exchange: Overdue) -> None:
         """An exchange begins; its `overdue` is called when its time is up."""
         if self.whole_s is None:
             return
-        loop = asyncio.get_running_loop()
-        self._due.pop(exchange, None)
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()  # kept: asking for it is a system call
         self._due[exchange] = due = loop.time() + self.whole_s
         if self._handle is None:
             self._handle = loop.call_at(due, self._sweep)

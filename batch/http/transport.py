@@ -52,6 +52,7 @@ class Transport:
         self._dialer = Dialer(url, seconds=connect_s, room=self._give_up_idle, ssl_context=ssl_context)
         self._whole, self._streamed = Shelf(streamed=False), Shelf(streamed=True)
         self._emptied: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def exchange(self, request: Sealed, taker: Taker | None = None, *, asks: bool = True) -> Answer:
         """Send one request and return its whole answer.
@@ -67,16 +68,20 @@ class Transport:
             LineLost: the connection broke before the whole answer; the request may have been processed.
             UnusableAnswer: the answer is not HTTP, or too large.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()  # kept: asking for it is a system call
+        whole, streamed = self._whole, self._streamed
         while True:
             now = loop.time()
-            connection = self._whole.take(now) if self._whole.habit.trusted else None
+            connection = whole.take(now) if whole.habit.trusted else None
             if connection is None:
-                connection = self._streamed.take(now) if self._streamed.habit.trusted else None
+                connection = streamed.take(now) if streamed.habit.trusted else None
             if connection is None:  # the server is not known to keep them, or all are in use
                 connection = await self._tried() or await self._dialer.connect(self._shared)
-            habit = (self._streamed if connection.streamed else self._whole).habit
-            idle_s = loop.time() - connection.idle_since
+                now = loop.time()
+            habit = (streamed if connection.streamed else whole).habit
+            idle_s = now - connection.idle_since
             future: asyncio.Future[Answer] = loop.create_future()
             connection.send(request.data, future, taker, body=request.body)
             try:
@@ -100,7 +105,7 @@ class Transport:
             if connection.reused and not habit.trusted:
                 habit.answered()
             if not connection.closed:
-                (self._whole if taker is None else self._streamed).keep(connection, loop.time())
+                (whole if taker is None else streamed).keep(connection, loop.time())
             return answer
 
     async def aclose(self) -> None:

@@ -84,14 +84,13 @@ class LineLayout:
                 _put_back(records, array, name, decoder=decoder, but=set(misfits))
             arrays.append(array)
         columns = len(self.empty)
-        for index, row in enumerate(rows):
-            if len(row) > columns:
-                late = {key: value for key, value in row.items() if key not in self.empty}
-                for key in self.keys:
-                    if late[key] is None:
-                        del late[key]
-                if late:
-                    rests.setdefault(index, {}).update(late)
+        for index in [index for index, row in enumerate(rows) if len(row) > columns]:
+            late = {key: value for key, value in rows[index].items() if key not in self.empty}
+            for key in self.keys:
+                if late[key] is None:
+                    del late[key]
+            if late:
+                rests.setdefault(index, {}).update(late)
         texts = [dumps(rests[index]) if index in rests else None for index in range(len(rows))] if rests else None
         arrays.append(pa.array(texts, pa.large_string()) if texts else pa.nulls(len(rows), pa.large_string()))
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
@@ -218,23 +217,25 @@ class LineReader:
 
     def _name(self, line: Line) -> str:
         if line.damage is not None:
-            return bad_line_id(f"{self._unit} {line.number}".encode())
+            return bad_line_id(self._place(line).encode())
         return line.too_long or bad_line_id(line.raw or b"")
 
     def _record(self, line: Line) -> tuple[dict[str, Any] | None, Failure | None]:
         """The row on one line, and the failure of a row that cannot be asked."""
-        place = f"{self._unit} {line.number}"
         if line.raw is None:
-            return None, unread(line, place, self._layout.limit)
+            return None, unread(line, self._place(line), self._layout.limit)
         try:
             record = self._parse(line.raw)
         except ValueError as exc:
-            return None, unreadable(line, place, exc)
+            return None, unreadable(line, self._place(line), exc)
         if self._layout.unwrap is None:
             return self._layout.row(record), None
         row, refusal = self._layout.unwrap(record)
-        failure = None if refusal is None else input_failure(place, code=refusal[0], reason=refusal[1])
+        failure = None if refusal is None else input_failure(self._place(line), code=refusal[0], reason=refusal[1])
         return self._layout.row(row), failure
+
+    def _place(self, line: Line) -> str:
+        return f"{self._unit} {line.number}"
 
 
 def parse(raw: bytes) -> dict[str, Any]:

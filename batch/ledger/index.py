@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 import msgspec
@@ -34,8 +34,8 @@ SETTLED_AT_ONCE: Final = 500
 """So many pages of the index may be in memory a second time; more rows at once were not faster."""
 
 
-class SettledRow(NamedTuple):
-    """What the index is to learn of a row that is published; in the order of its fields it sorts by its key."""
+class SettledRow(msgspec.Struct, frozen=True, gc=False):
+    """What the index is to learn of a row that is published."""
 
     row_id: str
     variant: str
@@ -195,7 +195,7 @@ def learn_outcomes(db: apsw.Connection, settled: Sequence[SettledRow]) -> None:
 
     Args:
         db: inside the transaction that publishes them; their records are there still.
-        settled: by ascending key, so that each page of a large index is looked for and written once.
+        settled: by ascending id, so that each page of a large index is looked for and written once.
     """
     for start in range(0, len(settled), SETTLED_AT_ONCE):
         plain: dict[int, list[int]] = {}

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 
-from batch.ledger.reader import LedgerReader
+from batch.ledger.reader import JournaledCall, LedgerReader, PendingRow
 
 INSERT: Final = """
 INSERT INTO paid(call_id, row_id, variant, fingerprint, turn, attempt, sent_at, task, place, batch)
@@ -32,13 +32,27 @@ WHERE p.work BETWEEN ? AND ? AND p.state = 0 AND d.task IS NOT NULL AND d.turn =
     AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.work = p.work)
 ORDER BY p.work, d.sent_at
 """
+_LATER: Final = """
+SELECT row_id, variant
+FROM paid
+WHERE task IS NOT NULL AND turn > 0
+"""
+_TURN: Final = """
+SELECT call_id, attempt, sent_at, task, place
+FROM paid d
+WHERE row_id = ? AND variant = ? AND fingerprint = ? AND turn = ? AND task IS NOT NULL
+    AND NOT EXISTS (SELECT 1 FROM calls c WHERE c.work = ? AND c.sent_at > d.sent_at)
+ORDER BY sent_at DESC
+LIMIT 1
+"""
+"""Not one that is older than a call of the row: its conversation was another before, if it was only bought since."""
 _LOWEST: Final = """
 SELECT min(0, coalesce(min(call), 0))
 FROM calls
 """
 _INSERT_CALL: Final = """
 INSERT INTO calls(call, work, turn, attempt, call_id, lane, sent_at, task, base_url, late, published)
-VALUES (?, ?, 0, ?, ?, 'task', ?, ?, ?, 1, 1)
+VALUES (?, ?, ?, ?, ?, 'task', ?, ?, ?, 1, 1)
 """
 _DELETE: Final = """
 DELETE FROM paid
@@ -64,6 +78,10 @@ class PaidReader(LedgerReader):
         """Those that a batch has, by call id."""
         return {row[0]: Paid(*row) for row in self._rows(_OF_BATCH, (batch_id,))}
 
+    def with_later_turns(self) -> set[tuple[str, str]]:
+        """Row id and variant of those that have the task of a turn after the first."""
+        return set(self._rows(_LATER))
+
 
 def adopt_tasks(db: apsw.Connection, first: int, last: int) -> list[int]:
     """Give rows that were not answered and have no call under way the tasks that answered what they ask, as open calls.
@@ -83,6 +101,26 @@ def adopt_tasks(db: apsw.Connection, first: int, last: int) -> list[int]:
     (number,) = db.execute(_LOWEST).fetchone() or (0,)
     for work, (call_id, attempt, sent_at, task, place) in newest.items():
         number -= 1
-        db.execute(_INSERT_CALL, (number, work, attempt, call_id, sent_at, task, place))
+        db.execute(_INSERT_CALL, (number, work, 0, attempt, call_id, sent_at, task, place))
         db.execute(_DELETE, (call_id,))
     return list(newest)
+
+
+def adopt_turn(db: apsw.Connection, row: PendingRow, turn: int) -> JournaledCall | None:
+    """Give a row the task that answered a later turn of what it asks, as an open call; None where there is none.
+
+    Args:
+        db: inside a transaction.
+        row: that is about to send this turn, and has no call under way.
+        turn: from 1.
+    """
+    of_row = row.row_id, row.variant, row.fingerprint
+    found: Any = db.execute(_TURN, (*of_row, turn, row.work_id)).fetchone()
+    if found is None:
+        return None
+    call_id, attempt, sent_at, task, place = found
+    number = int(db.execute(_LOWEST).get) - 1
+    db.execute(_INSERT_CALL, (number, row.work_id, turn, attempt, call_id, sent_at, task, place))
+    db.execute(_DELETE, (call_id,))
+    of_turn = number, row.work_id, turn, attempt
+    return JournaledCall(*of_turn, call_id, "task", sent_at, task, place, late=1, record=None, booked=True)

@@ -103,42 +103,44 @@ class Totals(msgspec.Struct):
 
     def add_call(self, call: Call) -> None:
         """Add one final call."""
+        state, usage, cost, currency = call.state, call.usage, call.cost, call.currency
+        answered = state == "answered"
         self.calls += 1
-        setattr(self, call.state, getattr(self, call.state) + 1)
+        setattr(self, state, getattr(self, state) + 1)
         try:  # not a function: this runs for every call
             sums = self.models[call.model_asked][call.lane]
         except KeyError:
             sums = self.models.setdefault(call.model_asked, {}).setdefault(call.lane, ModelSums())
-        sums.calls[call.state] = sums.calls.get(call.state, 0) + 1
-        self.polls += call.polls
+        sums.calls[state] = sums.calls.get(state, 0) + 1
+        if call.polls:
+            self.polls += call.polls
         if call.purpose not in (None, "first", "retry"):
             self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
         if call.held is not None:
             self.held = {name: self.held.get(name, 0) + call.held.get(name, 0) for name in self.held | call.held}
-        usage = call.usage
         if usage is None:
-            if call.state == "answered":
-                self.unknown_usage += 1
+            self.unknown_usage += answered
             self._add_bound(call)
             return
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
+        prompt, completion = usage.prompt_tokens, usage.completion_tokens
+        self.prompt_tokens += prompt
+        self.completion_tokens += completion
         self.total_tokens += usage.total_tokens
-        sums.prompt_tokens += usage.prompt_tokens
-        sums.completion_tokens += usage.completion_tokens
-        if call.state == "answered":
-            if usage.cached_tokens is not None:
-                self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
-                sums.cached_tokens = (sums.cached_tokens or 0) + usage.cached_tokens
-            if usage.reasoning_tokens is not None:
-                self.reasoning_tokens = (self.reasoning_tokens or 0) + usage.reasoning_tokens
-                sums.reasoning_tokens = (sums.reasoning_tokens or 0) + usage.reasoning_tokens
-        if call.cost is None:
+        sums.prompt_tokens += prompt
+        sums.completion_tokens += completion
+        if answered:
+            if (cached := usage.cached_tokens) is not None:
+                self.cached_tokens = (self.cached_tokens or 0) + cached
+                sums.cached_tokens = (sums.cached_tokens or 0) + cached
+            if (thought := usage.reasoning_tokens) is not None:
+                self.reasoning_tokens = (self.reasoning_tokens or 0) + thought
+                sums.reasoning_tokens = (sums.reasoning_tokens or 0) + thought
+        if cost is None:
             self.unpriced += 1
             _count(self.without_price, priced_as(call), 1)
-        elif call.currency is not None:
-            self.units[call.currency] = self.units.get(call.currency, 0) + call.cost
-            sums.units[call.currency] = sums.units.get(call.currency, 0) + call.cost
+        elif currency is not None:
+            self.units[currency] = self.units.get(currency, 0) + cost
+            sums.units[currency] = sums.units.get(currency, 0) + cost
 
     def _add_bound(self, call: Call) -> None:
         """Add what can be said of a call whose tokens are not known."""

@@ -88,7 +88,8 @@ class Ledger:
             lane: how it is sent.
             sent_at_us: UTC wall time in microseconds.
         """
-        self._queue.put((("sent", (call, *row, call_id, lane, sent_at_us), 80),))
+        work_id, turn, attempt = row
+        self._queue.put((("sent", (call, work_id, turn, attempt, call_id, lane, sent_at_us), 80),))
 
     def accepted(self, call: int, task_id: str, base_url: str) -> None:
         """Record the task id that the provider gave; the task may be polled once this is committed.
@@ -141,13 +142,12 @@ class Ledger:
             outcome: (work id, outcome): the outcome with which the row settles.
             hold: keep the task id beyond the row's outcome, to poll it first when the row comes again.
         """
-        records: list[Written] = []
         if record is None:
-            records += [("dropped", (call,), 10), ("unlined", (call,), 10)]
+            records: list[Written] = [("dropped", (call,), 10), ("unlined", (call,), 10)]
         else:
             blob = encode(record)
-            records.append(("closed", (call, blob), len(blob)))
-            self.recent.add_call(call, record, len(blob))
+            records = [("closed", (call, blob), size := len(blob))]
+            self.recent.add_call(call, record, size)
         if reply is not None:
             records.append(("step", (reply[0], reply[1], -1, reply[2]), len(reply[2])))
         if hold:

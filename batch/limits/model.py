@@ -182,9 +182,10 @@ class ModelLimits:
         if ended:
             self.slots.restore()
             logger().info("provider_answers_again", **self._which)
-        before = self.slots.limit
-        self.slots.answered(self.in_flight + self._elsewhere, self._clock.monotonic())
-        return ended or self.slots.limit > before
+        slots, before = self.slots, self.slots.limit
+        in_flight = self.in_flight if self.shared is None else self.in_flight + self.shared.in_flight_elsewhere
+        slots.answered(in_flight, self._clock.monotonic())
+        return ended or slots.limit > before
 
     def failed(self, row: int, granted_at: float, observed: Observation, why: str = "") -> None:
         """A call of this row failed, while its slot still counts.
@@ -196,7 +197,7 @@ class ModelLimits:
             why: the same in words.
         """
         now = self._clock.monotonic()
-        others = self.in_flight - 1 + self._elsewhere
+        others = self.in_flight - 1 + (0 if self.shared is None else self.shared.in_flight_elsewhere)
         if observed == "in_flight":
             self.slots.refused(granted_at, now, others)
             if others > 0:
@@ -231,11 +232,6 @@ class ModelLimits:
         if self.parked_until is None:
             logger().warning("model_parked", seconds=None if seconds is None else round(seconds), **self._which)
             self.parked_until = math.inf if seconds is None else self._clock.monotonic() + seconds
-
-    @property
-    def _elsewhere(self) -> int:
-        """Calls of other jobs that are in flight for the same model and key."""
-        return 0 if self.shared is None else self.shared.in_flight_elsewhere
 
     @property
     def counts_tokens(self) -> bool:

@@ -151,6 +151,25 @@ class PotBook:
 
         return self._changed(change)
 
+    def let_go(self, name: str, run: str, kept: int) -> None:
+        """Leave a run no more set aside in a pot than this; nothing of the rest was used.
+
+        Args:
+            name: of the pot.
+            run: whose slice it is.
+            kept: the most that stays.
+
+        Raises:
+            StorageError: the file cannot be read or written.
+        """
+
+        def change(pots: dict[str, Pot]) -> None:
+            entry = pots.setdefault(name, Pot()).of(self._folder, run)
+            if entry is not None:
+                entry.amount = min(entry.amount, kept)
+
+        self._changed(change)
+
     def settle(self, run: str, used: Mapping[str, int], still: Mapping[str, int]) -> None:
         """Give back what a run has set aside and did not use.
 

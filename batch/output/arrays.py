@@ -9,7 +9,7 @@ surrogate pair becomes U+FFFD, a token count beyond 64 bits becomes null, which 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -22,7 +22,7 @@ _COST_LIMIT: Final = 10**38
 _NO_COST: Final = bytes(16)
 
 
-def array(values: list[Any], kind: Any) -> Any:
+def array(values: Sequence[Any], kind: Any) -> Any:
     """One column of Python values; a value that Arrow cannot hold is replaced as the top of this module says."""
     # Most columns hold one value from end to end: to look and to repeat it takes a fifth of what it takes to convert
     # each. Not where values are nested: to repeat these, Arrow goes through all of them one by one.
@@ -32,7 +32,7 @@ def array(values: list[Any], kind: Any) -> Any:
     return _converted(values, kind)
 
 
-def _converted(values: list[Any], kind: Any) -> Any:
+def _converted(values: Sequence[Any], kind: Any) -> Any:
     if kind is COST:
         return _costs(values)
     try:
@@ -46,7 +46,7 @@ def _converted(values: list[Any], kind: Any) -> Any:
         return pa.array([value if value is not None and -limit <= value < limit else None for value in values], kind)
 
 
-def _costs(values: list[int | None]) -> Any:
+def _costs(values: Sequence[int | None]) -> Any:
     """Costs in 10⁻¹² units as decimals.
 
     A decimal128(38, 12) holds just this integer, so the buffer is written directly: that is exact, and many times

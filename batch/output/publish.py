@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Final
 
@@ -85,7 +87,7 @@ class Publication(msgspec.Struct):
     parts: dict[int, tuple[int, Footprint]] = {}
     """By part, how many rows its file has now, and what tells it from another."""
     settled: list[index.SettledRow] = []
-    """What the index learns, by ascending key."""
+    """What the index learns, by ascending id."""
     refreshed: dict[int, int] = {}
     """By part, the last work number of the rows of which only the input columns are new."""
     totals: Totals = msgspec.field(default_factory=Totals)
@@ -152,7 +154,7 @@ class Publisher:
                 self._write_calls(publication)
             for part in parts:
                 self._write_part(part, publication)
-        publication.settled.sort()
+        publication.settled.sort(key=attrgetter("row_id"))
         return publication
 
     def commit(self, publication: Publication) -> Callable[[apsw.Connection], None]:
@@ -217,34 +219,26 @@ class Publisher:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _write_calls(self, publication: Publication) -> None:
-        calls = self._reader.unpublished_calls()
-        first = next(calls, None)
+        found = self._reader.unpublished_calls(CALLS_BATCH)
+        first = next(found, None)
         if first is None:
             return
         publication.calls_number = self._call_parts
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            rows: list[tables.CallRow] = []
-            row: FinalCall | None = first
-            while row is not None:
-                number, work_id, row_id, row_number, variant, fingerprint, call = row
-                publication.calls.append((number, work_id))
-                publication.totals.add_call(call)
-                publication.last_sent_us = max(publication.last_sent_us or 0, call.sent_at_us)
-                rows.append(tables.CallRow(row_id, row_number, variant or None, call, fingerprint))
-                if len(rows) >= CALLS_BATCH:
-                    yield self._call_batch(rows)
-                    rows = []
-                row = next(calls, None)
-            if rows:
-                yield self._call_batch(rows)
-
         target = self._folder.calls_part(self._run, self._call_parts)
-        parts.write_part(target, tables.CALL_SCHEMA, batches(), points=CALLS_PART)
+        batches = (self._call_batch(calls, publication) for calls in chain((first,), found))
+        parts.write_part(target, tables.CALL_SCHEMA, batches, points=CALLS_PART)
         publication.calls_footprint = _footprint(target)
         self._uploads.put(target, "publish.calls_put")
 
-    def _call_batch(self, rows: list[tables.CallRow]) -> pa.RecordBatch:
+    def _call_batch(self, calls: list[FinalCall], publication: Publication) -> pa.RecordBatch:
+        """Some calls as rows of the book, which the publication takes up."""
+        numbers, work_ids, row_ids, row_numbers, variants, prints, records = zip(*calls, strict=True)
+        publication.calls += zip(numbers, work_ids, strict=True)
+        for record in records:
+            publication.totals.add_call(record)
+        publication.last_sent_us = max(publication.last_sent_us or 0, *[record.sent_at_us for record in records])
+        names = [variant or None for variant in variants]
+        rows = list(map(tables.CallRow, row_ids, row_numbers, names, records, prints))
         return tables.call_batch(rows, self._tags, run=self._run, job=self._job)
 
     def _write_part(self, part: int, publication: Publication) -> None:
@@ -293,15 +287,9 @@ class Publisher:
                 assert row.outcome is not None
                 publication.totals.add_outcome(row.outcome)
                 publication.settled.append(_settled(row))
+                variant = row.variant or None
                 results.append(
-                    tables.ResultRow(
-                        row_id=row.row_id,
-                        row_number=row.row_number,
-                        variant=row.variant or None,
-                        run=self._run,
-                        fingerprint=row.fingerprint,
-                        outcome=row.outcome,
-                    )
+                    tables.ResultRow(row.row_id, row.row_number, variant, self._run, row.fingerprint, row.outcome)
                 )
             yield tables.result_batch(self._schema, inputs_of(rows, self._folder, spills, self._schema), results)
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import astuple
 
 from batch.core.arrowtypes import is_text_bytes
 from batch.core.canonical import without_surrogates
 from batch.core.errors import InputError
 from batch.core.nearest import suggestion
-from batch.core.records import NO_USAGE, Call, Outcome
+from batch.core.records import Call, Outcome, Sums, Usage
 from batch.labels.schema import PROPERTY_KEY
 from batch.labels.votes import Votes
 from batch.output.arrays import array, repeated, repeated_map
-from batch.output.columns import CALLS, LONG, RESULTS
+from batch.output.columns import CALLS, RESULTS
 
 SCHEMA_VERSION: Final = "1"
 SCHEMA_VERSION_KEY: Final = "promptmill.schema_version"
@@ -32,12 +33,15 @@ LABELS: Final = "labels"
 INPUT_NAME_KEY: Final = "promptmill.input_name"
 """Key in the field metadata of a renamed input column; the value is its name in the source."""
 
+Fields: TypeAlias = Mapping[str, Mapping[str, Sequence[Any]]]
+"""What the columns of some rows are read from, by `Column.of`: of a record the values of each field, one a row."""
+
 _OURS: Final = frozenset(column.name for column in RESULTS)
 _LABELS_BEFORE: Final = "finish_reason"
 """Columns of labels stand before this one of ours."""
 _BY_NAME: Final = {column.name: column for column in RESULTS}
-_RESULT_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in RESULTS}
-_CALL_GETTERS: Final = {column.name: attrgetter(column.attribute or column.name) for column in CALLS}
+_UNKNOWN: Final = Usage(None, None, None)  # type: ignore[arg-type]  # nothing but the table ever reads it
+"""The usage of a call without one."""
 _VERSION_METADATA: Final = {SCHEMA_VERSION_KEY: SCHEMA_VERSION}
 
 CALL_SCHEMA: Final = pa.schema([(column.name, column.type) for column in CALLS], metadata=_VERSION_METADATA)
@@ -157,22 +161,22 @@ def result_batch(schema: pa.Schema, inputs: pa.RecordBatch | pa.Table, rows: Seq
     """
     if inputs.num_rows != len(rows):
         raise ValueError(f"{inputs.num_rows} input rows for {len(rows)} outcomes")
-    outcomes = [row.outcome for row in rows]
-    sums = [outcome.sums for outcome in outcomes]
-    records: dict[str, Sequence[Any]] = {"row": rows, "outcome": outcomes, "sums": sums}
-    made: dict[str, list[Any]] = {
-        "fingerprint": [row.fingerprint.hex() for row in rows],
+    row = fields_of(ResultRow, rows)
+    outcomes: Sequence[Outcome] = row["outcome"]
+    outcome = fields_of(Outcome, outcomes)
+    sums = fields_of(Sums, outcome["sums"])
+    made: dict[str, Sequence[Any]] = {
+        "fingerprint": list(map(bytes.hex, row["fingerprint"])),
         "latency_ms": list(map(_latency_ms, outcomes)),
     }
+    values: Fields = {"row": row, "outcome": outcome, "sums": sums, "made": made}
     first = first_of_ours(schema)
     arrays = [_input_column(inputs, field) for field in list(schema)[:first]]
     for field in list(schema)[first:]:
         if (column := _BY_NAME.get(field.name)) is None:
             arrays.append(_label_column(field, outcomes))
             continue
-        name, kind, of, _ = column
-        values = made[name] if of == "made" else list(map(_RESULT_GETTERS[name], records[of]))
-        arrays.append(array(values, kind))
+        arrays.append(array(values[column.of][column.attribute or column.name], column.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
@@ -190,33 +194,35 @@ def call_batch(rows: Sequence[CallRow], tags: Mapping[str, str], *, run: str, jo
     Raises:
         ValueError: a cost is negative: a bug of ours.
     """
-    calls = [row.call for row in rows]
-    usages = [call.usage for call in calls]
-    readable = [NO_USAGE if usage is None else usage for usage in usages]
-    has_unknown = None in usages
+    count = len(rows)
+    row = fields_of(CallRow, rows)
+    call = fields_of(Call, row["call"])
+    usage = fields_of(Usage, [_UNKNOWN if usage is None else usage for usage in call["usage"]])
+    prints = list(map(_print, row["fingerprint"], call["task_id"], call["batch_id"]))
+    values: Fields = {"row": row, "call": call, "usage": usage, "made": {"fingerprint": prints}}
     texts = {"run": run, "job": without_surrogates(job)}
-    prints = [_print(row) for row in rows]
-    records: dict[str, Sequence[Any]] = {"row": rows, "call": calls, "usage": readable}
     arrays = []
-    for name, kind, of, _ in CALLS:
+    for name, kind, of, attribute in CALLS:
         if name in texts:
-            arrays.append(repeated(texts[name], len(rows), kind))
-            continue
-        if of == "made":
-            arrays.append(repeated_map(tags, len(rows)) if name == "tags" else array(prints, kind))
-            continue
-        values = list(map(_CALL_GETTERS[name], records[of]))
-        if of == "usage" and has_unknown and kind is LONG:
-            values = [None if usage is None else value for usage, value in zip(usages, values, strict=True)]
-        arrays.append(array(values, kind))
+            arrays.append(repeated(texts[name], count, kind))
+        elif name == "tags":
+            arrays.append(repeated_map(tags, count))
+        else:
+            arrays.append(array(values[of][attribute or name], kind))
     return pa.RecordBatch.from_arrays(arrays, schema=CALL_SCHEMA)
 
 
-def _print(row: CallRow) -> str | None:
-    call = row.call
-    if row.fingerprint is None or (call.task_id is None and call.batch_id is None):
-        return None
-    return row.fingerprint.hex()
+def fields_of(kind: type[msgspec.Struct], records: Iterable[msgspec.Struct]) -> dict[str, Sequence[Any]]:
+    """The values of records of one kind, by field, in the order of the records.
+
+    All fields of a record are taken at once, which is several times as fast as one after the other.
+    """
+    names = kind.__struct_fields__
+    return dict(zip(names, zip(*map(astuple, records), strict=True), strict=False)) or dict.fromkeys(names, ())
+
+
+def _print(fingerprint: bytes | None, task_id: str | None, batch_id: str | None) -> str | None:
+    return None if fingerprint is None or (task_id is None and batch_id is None) else fingerprint.hex()
 
 
 def _chosen(inputs: pa.Schema, columns: Sequence[str] | None) -> list[str]:

@@ -3,8 +3,8 @@
 An answer is in its row when the row settled after it came; one that came late, for a row that had another by then, is
 missed by nobody. Owns that comparison, over the temporary tables that `reindex` made of the published files; what can
 be had again, by the id of a task or a batch, goes into the new ledger's table `paid`. A task that was given up because
-it took too long is no answer, and may be one by now: its id is kept, as a ledger keeps it, and polled first. Of rows that were pruned only the
-book tells, and it cannot tell why they are in no part: they count, too.
+it took too long is no answer, and may be one by now: its id is kept, as a ledger keeps it, and polled first. Of rows
+that were pruned only the book tells, and it cannot tell why they are in no part: they count, too.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def find(db: apsw.Connection) -> None:
     for call_id, row_id, variant, fingerprint, record in found:
         call = _call(record)
         print_ = bytes.fromhex(fingerprint or "")
-        if call.batch_id is None and (call.task_id is None or call.turn or not print_):
+        if call.batch_id is None and (call.task_id is None or not print_):
             db.execute("INSERT INTO gone VALUES(?,?,?)", (call_id, row_id, variant))
             continue
         place = None if call.endpoint is None else f"#{call.endpoint}"

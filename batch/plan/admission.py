@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import apsw
 import msgspec
+from msgspec.structs import astuple
 
 from batch.core.records import Outcome
 from batch.input.batches import Position
@@ -25,8 +26,18 @@ from batch.prompts.variants import Packed
 _encode = msgspec.msgpack.Encoder().encode
 
 
+TO_ASK: Final = 0
+SETTLED: Final = 1
+"""It cannot be asked, and has its outcome."""
+TO_REFRESH: Final = 3
+"""It is not asked, and only its output columns are to be written."""
+
+
 class Admitted(msgspec.Struct, frozen=True):
-    """One row of a range: its identity, its place, and its outcome if it cannot even be asked."""
+    """One row of a range: its identity, its place, and its outcome if it cannot even be asked.
+
+    The first fields stand in the order in which the ledger is given them.
+    """
 
     row_id: str
     variant: str
@@ -38,16 +49,15 @@ class Admitted(msgspec.Struct, frozen=True):
     fingerprint: bytes
     content: bytes = b""
     """The hash of its output columns."""
+    state: int = TO_ASK
+    """What it is admitted for: the ledger's `pending.state`."""
     outcome: Outcome | None = None
     had: Sampling = NO_SAMPLES
     """The samples that earlier runs asked for."""
-    refreshed: bool = False
-    """Whether it is not asked, and only its output columns are to be written."""
 
-    @property
-    def state(self) -> int:
-        """What the ledger's `pending.state` is for it."""
-        return 3 if self.refreshed else 0 if self.outcome is None else 1
+
+_GIVEN: Final = Admitted.__struct_fields__.index("state") + 1
+"""So many of its fields the ledger is given as they are."""
 
 
 class RangePlan(msgspec.Struct, frozen=True):
@@ -94,12 +104,12 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, plan: RangePlan) -> Self:
         """Those of a plan."""
-        to_ask = [row for row in plan.rows if row.state == 0]
+        to_ask = [row for row in plan.rows if row.state == TO_ASK]
         return cls(
             Counter([row.variant for row in to_ask]),
             Counter([row.part for row in to_ask]),
             [(row.part, row.outcome) for row in plan.rows if row.outcome is not None],
-            Counter([row.part for row in plan.rows if row.refreshed]),
+            Counter([row.part for row in plan.rows if row.state == TO_REFRESH]),
         )
 
 
@@ -130,13 +140,10 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
         shared: whether rows that ask the same share an answer.
     """
     rows = [
-        (
-            *(work_id, plan.range, row.idx, row.row_id, row.variant, row.variant_no, row.row_number, row.part),
-            *(row.fingerprint, row.content, row.state, None if row.outcome is None else _encode(row.outcome)),
-        )
+        (*astuple(row)[:_GIVEN], None if row.outcome is None else _encode(row.outcome), work_id, plan.range)
         for work_id, row in enumerate(plan.rows, plan.first_work)
     ]
-    met = sorted((row_id, *found) for row_id, found in plan.seen.items())
+    met = [(row_id, *plan.seen[row_id]) for row_id in sorted(plan.seen)]
 
     def change(db: apsw.Connection) -> InLedger:
         adopted: list[int] = []
@@ -147,8 +154,8 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
                 (plan.range, spilled_rows(plan.rows), *(plan.spill or (None, None))),
             )
             db.executemany(
-                "INSERT INTO pending(work, range, idx, row_id, variant, variant_no, row_number, part, "
-                "fingerprint, content, state, outcome) "
+                "INSERT INTO pending(row_id, variant, variant_no, idx, row_number, part, fingerprint, content, state, "
+                "outcome, work, range) "
                 "VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
                 rows,
             )
@@ -167,7 +174,7 @@ def admit(plan: RangePlan, run: str, *, shared: bool = False) -> Admit:
 def _keys(plan: RangePlan) -> list[tuple[int, bytes]]:
     """Work number and key of the rows that are to be asked."""
     numbered = enumerate(plan.rows, plan.first_work)
-    return [(work, copies.key_of(row.fingerprint, row.had)) for work, row in numbered if row.state == 0]
+    return [(work, copies.key_of(row.fingerprint, row.had)) for work, row in numbered if row.state == TO_ASK]
 
 
 def _go_on_from(db: apsw.Connection, plan: RangePlan, run: str) -> None:

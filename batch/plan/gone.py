@@ -137,7 +137,7 @@ class Pass:
         with kept_aside("the ids of the input"):
             rows = identify(batch, self._spec, {}, self)
             for row in rows:
-                met |= row.met
+                row.note(met)
             self._db.execute("BEGIN")
             self._db.executemany(_ADD, ((row_id, times, place) for row_id, (times, place) in met.items()))
             self._db.execute("COMMIT")

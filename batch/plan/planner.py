@@ -36,7 +36,7 @@ from batch.labels.samples import NO_SAMPLES
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
-from batch.plan.admission import Admitted, RangePlan, spilled_rows
+from batch.plan.admission import SETTLED, TO_ASK, TO_REFRESH, Admitted, RangePlan, spilled_rows
 from batch.plan.kinds import Needs, kind_of, samples_had
 from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least, Numbers
@@ -225,12 +225,12 @@ class Planner:
         while not self._stopped() and (batch := self._reader.read(READ_ROWS, READ_BYTES)) is not None:
             known = identify(batch, self._job.input, seen, self._ledger)
             entries = self._ledger.entries([row.row_id for row in known])
-            for index, (row_id, fault, met, _) in enumerate(known):
-                seen.update(met)
-                if self._takes(row_id) and any(
-                    self._candidate(variant, row_id, entries, (batch, index, fault)) for variant in self._variants
+            for index, row in enumerate(known):
+                row.note(seen)
+                if self._takes(row.row_id) and any(
+                    self._candidate(one, row.row_id, entries, (batch, index, row.fault)) for one in self._variants
                 ):
-                    yield row_id
+                    yield row.row_id
 
     def _candidate(
         self,
@@ -253,41 +253,43 @@ class Planner:
         entries = self._lookups.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         hashes = contents(batch, self._outputs, [row.form for row in known])
-        planned, carried, numbers = found.planned, self._carried, found.numbers
+        planned, carried, numbers, idx = found.planned, self._carried, found.numbers, spilled_rows(found.rows)
         chosen: list[int] = []
-        for index, (row_id, fault, met, _) in enumerate(known):
+        for index, row in enumerate(known):
             if self._enough(planned):
                 # Exactly here, as if the rest of the batch had not been read: killed, the run may be continued under
                 # another limit or none.
                 return chosen, index
-            found.seen.update(met)
+            row.note(found.seen)
             planned.read += 1
+            row_id, content = row.row_id, hashes[index]
             if not self._takes(row_id):
                 continue
-            place = places.get(row_id) or (numbers.row_number, self._numbers.part)
-            idx, content = spilled_rows(found.rows), hashes[index]
+            row_number, part = places.get(row_id) or (numbers.row_number, self._numbers.part)
             added = asks = False
             for variant in self._variants:
                 name = variant.name
                 if carried and (row_id, name) in carried:
                     continue
                 entry = entries.get((row_id, name))
-                asked = _asked(variant, entry, batch, index, fault)
+                asked = _asked(variant, entry, batch, index, row.fault)
                 needs = self._needs(entry, asked.fingerprint, content, planned)
-                if needs == "asked":
-                    added = asks = True
-                    outcome = None if asked.fault is None else self._unaskable(variant.model, asked, asked.fault)
-                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
-                    who = (row_id, name, variant.number, idx)
-                    row = Admitted(*who, *place, asked.fingerprint, content, outcome, had)
-                    found.add(row, variant, asked.request if outcome is None else None)
-                elif needs == "refreshed":
-                    added = True
-                    who = (row_id, name, variant.number, idx)
-                    found.add(Admitted(*who, *place, asked.fingerprint, content, refreshed=True), variant, None)
-                elif needs == "learned":
+                if needs == "learned":
                     found.known.append((row_id, name, content))
+                if needs not in ("asked", "refreshed"):
+                    continue
+                added = True
+                state, outcome, had = TO_REFRESH, None, NO_SAMPLES
+                if needs == "asked":
+                    asks, state = True, TO_ASK
+                    if asked.fault is not None:
+                        state, outcome = SETTLED, self._unaskable(variant.model, asked, asked.fault)
+                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+                who, where = (row_id, name, variant.number, idx), (row_number, part)
+                admitted = Admitted(*who, *where, asked.fingerprint, content, state, outcome, had)
+                found.add(admitted, variant, asked.request if state == TO_ASK else None)
             if added:
+                idx += 1
                 chosen.append(index)
                 planned.source_rows += asks
                 numbers.row_number += row_id not in places

@@ -6,7 +6,9 @@ one that the service is known to refuse. Which rows need work is the planner's m
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from batch.core.records import NO_USAGE, Failure, Outcome, RowRequest, Sums
 from batch.input.batches import SourceBatch
@@ -18,20 +20,17 @@ EMPTY: Final = "empty"
 """The code of a row that says nothing; its kind is `input`."""
 
 
-class Question(NamedTuple):
-    """What a row asks.
-
-    Attributes:
-        fingerprint: of what is asked; of what is wrong with the row when it cannot be.
-        fault: why it cannot be asked; None when it can.
-        when_sent: of a row that says nothing, the fingerprint it would have if it were sent.
-        request: what is sent; None when the row cannot be asked.
-    """
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """What a row asks."""
 
     fingerprint: bytes
+    """Of what is asked; of what is wrong with the row when it cannot be."""
     fault: Failure | None = None
+    """Why it cannot be asked; None when it can."""
     when_sent: bytes | None = None
+    """Of a row that says nothing, the fingerprint it would have if it were sent."""
     request: RowRequest | None = None
+    """What is sent; None when the row cannot be asked."""
 
     def beside(self, fingerprint: bytes | None, status: int | None) -> Question:
         """The question to compare an outcome of the table with: an answer that was bought once is an answer.

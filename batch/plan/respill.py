@@ -148,12 +148,14 @@ class _Finder:
         """Rows of a batch that are looked for, each with the work numbers it is the input of."""
         found = []
         known = identify(batch, self._checked.job.input, seen, _NothingSeen())
-        for index, (row_id, fault, met, _) in enumerate(known):
-            seen.update({name: value for name, value in met.items() if name in self._met})
+        for index, met in enumerate(known):
+            noted: Seen = {}
+            met.note(noted)
+            seen.update({name: value for name, value in noted.items() if name in self._met})
             works = [
                 row.work_id
-                for row in self._wanted.pop(row_id, ())
-                if not self._same_job or self._asks_the_same(row, batch, index, fault)
+                for row in self._wanted.pop(met.row_id, ())
+                if not self._same_job or self._asks_the_same(row, batch, index, met.fault)
             ]
             if works:
                 found.append((index, works))

@@ -10,7 +10,9 @@ the ledger what earlier ranges of the pass have met.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from batch.core.canonical import canonical, form_id, record_id, repeated_key_id
 from batch.core.records import Failure
@@ -29,17 +31,23 @@ class SeenBefore(Protocol):
         ...
 
 
-class Identified(NamedTuple):
-    """One row: its id, why it cannot be asked if it cannot, and what is seen once it was looked at.
-
-    Attributes:
-        form: the canonical form of the whole record, where the id is the hash of it; None otherwise.
-    """
+class Identified(msgspec.Struct, frozen=True):
+    """One row: its id, why it cannot be asked if it cannot, and what is seen once it was looked at."""
 
     row_id: str
     fault: Failure | None
-    met: Seen
+    here: tuple[int, str | None]
+    """What is seen of its id: it was met once, here."""
     form: bytes | None = None
+    """The canonical form of the whole record, where the id is the hash of it; None otherwise."""
+    repeats: Seen | None = None
+    """Of a repeat, what is seen then of the id that it would have as the first; None of every other row."""
+
+    def note(self, seen: Seen) -> None:
+        """Write down what is seen once the row was looked at."""
+        seen[self.row_id] = self.here
+        if self.repeats is not None:
+            seen.update(self.repeats)
 
 
 def identify(
@@ -60,9 +68,10 @@ def identify(
     for index, (base, wrong, form) in enumerate(bases):
         before = here.get(base) or seen.get(base) or known.get(base)
         place = batch.place(index) if spec.key is not None else None
+        once = 1, place
         if before is None:
-            here[base] = first = 1, place
-            found.append(Identified(base, wrong, {base: first}, form))
+            here[base] = once
+            found.append(Identified(base, wrong, once, form))
             continue
         times = before[0] + 1
         row_id = f"{base}-{times}" if spec.key is None else repeated_key_id(base, times)
@@ -70,12 +79,12 @@ def identify(
             # Keys are free text: somebody may have taken even this one from a table of results.
             times += 1
             row_id = repeated_key_id(base, times)
-        met = {base: (times, before[1] or place), row_id: (1, place)}
+        repeats = {base: (times, before[1] or place)}
         if spec.key is not None and place is not None:
             # What the reader found wrong with the row comes first.
             wrong = wrong or _twice(spec.key, base, place, before[1])  # noqa: PLW2901 - goes on with the better one
-        here.update(met)
-        found.append(Identified(row_id, wrong, met, form))
+        found.append(Identified(row_id, wrong, once, form, repeats))
+        found[-1].note(here)
     return found
 
 

@@ -90,7 +90,7 @@ def plain_end(conversation: Conversation, reply: Reply, rules: Rules, *, model_a
         or (reply.model not in (None, model_asked) and replies.other_model(reply, model_asked))
     ):
         return None
-    return Settle(status="ok", answer=reply.content, reasoning=reply.reasoning, finish_reason="stop", model=reply.model)
+    return Settle("ok", reply.content, reply.reasoning, "stop", (), reply.model)
 
 
 def replayed(

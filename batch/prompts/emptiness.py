@@ -54,12 +54,13 @@ def asks_nothing(messages: Sequence[Message], follow_ups: Sequence[Message]) -> 
     """
     for message in reversed(messages):
         if message.get("role") == "user":
-            return _is_blank_message(message) and all(map(_is_blank_message, follow_ups))
+            return _is_blank_content(message.get("content")) and all(
+                _is_blank_content(later.get("content")) for later in follow_ups
+            )
     return False
 
 
-def _is_blank_message(message: Message) -> bool:
-    content = message.get("content")
-    if not isinstance(content, list):
-        return is_blank(content)
-    return all(part.get("type") == "text" and is_blank(part.get("text")) for part in content)
+def _is_blank_content(content: Any) -> bool:
+    if isinstance(content, list):
+        return all(part.get("type") == "text" and is_blank(part.get("text")) for part in content)
+    return is_blank(content)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROW: Final = "row"
 """What a template calls the whole row."""
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_SURE_SIZE: Final = MAX_MESSAGE_BYTES // 4
+"""So many characters are never too large, whichever they are."""
 
 _INSERT: Final = re.compile(
     r"""\{\{\s*(?:(?P<path>[^\W\d]\w*(?:\.[^\W\d]\w*)*)|row\[(?:"(?P<one>[^"\\\n]*)"|'(?P<two>[^'\\\n]*)')\])\s*\}\}"""
@@ -62,7 +64,7 @@ class Inserts:
     def render(self, record: Mapping[str, Any]) -> str | None:
         """The text for one row; None where Jinja is to say what is wrong with it."""
         try:
-            values = [record[column] for column in self._columns]
+            values = list(map(record.__getitem__, self._columns))
             for position, keys in self._deep:
                 value = values[position]
                 for key in keys:
@@ -77,12 +79,12 @@ class Inserts:
         if size > MAX_MESSAGE_BYTES:  # before so much is put together
             return None
         text = self._form % tuple(written)
-        return None if too_large(text) else text
+        return None if len(text) > _SURE_SIZE and too_large(text) else text
 
 
 def too_large(text: str) -> bool:
     """Whether a text is larger than a message may be, counted in bytes."""
-    return len(text) > MAX_MESSAGE_BYTES // 4 and len(text.encode("utf-8", "surrogatepass")) > MAX_MESSAGE_BYTES
+    return len(text) > _SURE_SIZE and len(text.encode("utf-8", "surrogatepass")) > MAX_MESSAGE_BYTES
 
 
 def read(source: str, *, own_row: bool) -> Inserts | None:

@@ -182,7 +182,8 @@ class Prompt:
             if template is not None:
                 messages.append({"role": role, "content": template.render(record)})
         if self._user is not None:
-            messages.append(self._pictured(self._user.render(record), record))
+            text = self._user.render(record)
+            messages.append(self._pictured(text, record) if self._images else {"role": "user", "content": text})
         if self._turns is not None:
             first, *rest = turns_of(record.get(self._turns), self._turns)
             messages.append(self._pictured(first, record))
@@ -193,7 +194,10 @@ class Prompt:
 
     def is_empty(self, record: Mapping[str, Any]) -> bool:
         """Whether all columns that it reads are blank in this row; one that puts none into a text is never empty."""
-        return bool(self.texts) and all(map(is_blank, map(record.get, self.columns)))
+        for column in self.columns:  # once a row: nearly always the first of them says something
+            if not is_blank(record.get(column)):
+                return False
+        return bool(self.texts)
 
     def _pictured(self, text: str, record: Mapping[str, Any]) -> Message:
         """A user message, with the row's pictures behind its text."""

@@ -7,6 +7,7 @@ a bound, and the same whoever asks. Text that several rows share counts for each
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from sys import getsizeof
 from typing import Any, Final
 
@@ -25,10 +26,9 @@ def size_of(messages: Iterable[Message], follow_ups: Iterable[Message] = ()) -> 
         follow_ups: what the user says later.
     """
     size = ROW_BYTES
-    for group in (messages, follow_ups):
-        for message in group:
-            content = message.get("content")
-            size += getsizeof(content) if type(content) is str and len(message) == 2 else _of(message)
+    for message in chain(messages, follow_ups) if follow_ups else messages:
+        content = message.get("content")
+        size += getsizeof(content) if type(content) is str and len(message) == 2 else _of(message)
     return size
 
 

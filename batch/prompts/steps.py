@@ -123,7 +123,7 @@ class RunTools(msgspec.Struct, frozen=True, gc=False):
     calls: tuple[ToolCall, ...]
 
 
-class Settle(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """The row has its outcome."""
 
     status: Literal["ok", "failed"]
@@ -157,5 +157,7 @@ def start(
         follow_ups: what the user says later, one message after each complete answer.
         sampling: samples that earlier runs asked for.
     """
-    first = len(messages)
-    return Conversation(tuple(messages), first, follow_ups=follow_ups, script=follow_ups, sampling=sampling)
+    begun = Conversation(tuple(messages), len(messages))
+    if not follow_ups and sampling is NO_SAMPLES:
+        return begun  # as nearly all begin
+    return msgspec.structs.replace(begun, follow_ups=follow_ups, script=follow_ups, sampling=sampling)

@@ -111,17 +111,18 @@ def read(incoming: Incoming, *, replay_reasoning: bool) -> Reply | None:
     content = message.content if message.content is not None else message.refusal
     reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
     counted = completion.usage
-    return Reply(
-        content=content,
-        finish_reason=choice.finish_reason,
-        reasoning=reasoning,
-        tool_calls=calls,
-        message=_replay(content, calls, reasoning if replay_reasoning else None),
-        model=completion.model,
-        request_id=completion.request_id or completion.id,
-        service_tier=completion.service_tier,
-        tokens=_tokens(choice.logprobs, content) if choice.logprobs else (),
-        usage=None if counted is None else _usage(counted, bool(content or calls or reasoning)),
+    return Reply(  # by place, once an answer: a name costs more than its value
+        content,
+        choice.finish_reason,
+        reasoning,
+        calls,
+        _replay(content, calls, reasoning if replay_reasoning else None),
+        completion.model,
+        completion.request_id or completion.id,
+        completion.service_tier,
+        None if counted is None else _usage(counted, bool(content or calls or reasoning)),
+        "",
+        _tokens(choice.logprobs, content) if choice.logprobs else (),
     )
 
 
@@ -204,7 +205,7 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
         _part(cached, prompt) if cached else cached,
         _part(thought, written) if thought else thought,
         _part(stored, prompt) if stored else stored,
-        estimated=total != prompt + written,
+        total != prompt + written,
     )
 
 

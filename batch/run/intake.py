@@ -26,7 +26,7 @@ from batch.input.batches import Position
 from batch.job.options import RunOptions
 from batch.ledger.index import IndexReader
 from batch.ledger.totals import Planned
-from batch.plan.admission import Admit, Counts, InLedger, RangePlan, admit
+from batch.plan.admission import TO_ASK, Admit, Counts, InLedger, RangePlan, admit
 from batch.plan.continuation import RunStart
 from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least
@@ -197,7 +197,7 @@ class Intake:
             model = self._model(row.variant)
             if request is not None:
                 rows[model].append((plan.pending(place), request))
-            elif row.state == 0:
+            elif row.state == TO_ASK:
                 ends[model] = min(ends[model], first + place - 1)
         return plan, {model: Stretch(first, ends[model], kept, _bytes_of(kept)) for model, kept in rows.items() if kept}
 

@@ -68,6 +68,8 @@ class ModelRows(Generic[R]):
         """Whether there is a row that can be begun and was not."""
         if not self.unstarted or self.open >= self.open_limit:
             return False
+        if self.open_bytes + self.unstarted_bytes <= self.open_bytes_limit:
+            return True  # all of them have room
         return self.open <= 0 or self.open_bytes + self.size_of(self.unstarted[0]) <= self.open_bytes_limit
 
     @property

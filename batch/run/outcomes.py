@@ -56,27 +56,28 @@ def outcome_of(
     if row.conversation.sampling.ended:
         row.conversation, settle = labelled.with_votes(row.conversation, settle)
     message = settle.error_message
-    return Outcome(
-        status=settle.status,
-        sums=row.sums,
-        lane=lane,
-        provider=provider,
-        model_asked=row.model,
-        settled_at_us=ended[0],
-        answer=settle.answer,
-        reasoning=settle.reasoning,
-        finish_reason=settle.finish_reason,
-        flags=settle.flags or row.conversation.flags,  # of a failed row, those of the turns before
-        messages=row.conversation.kept(keep),
-        model=settle.model,
-        error_kind=settle.error_kind,
-        error_code=settle.error_code,
-        error_message=redact(message) if message is not None else None,
-        retryable=settle.retryable,
-        label=settle.label,
-        labelling=settle.labelling,
-        confidence=settle.confidence,
-        keeps_answer=settle.keeps_answer,
-        endpoint=row.endpoint,
-        latency_ms=None if row.left_at is None else int((ended[1] - row.left_at) * 1000),
+    return Outcome(  # by place, once a row: a name costs more than its value
+        settle.status,
+        row.sums,
+        lane,
+        provider,
+        row.model,
+        ended[0],
+        settle.answer,
+        settle.reasoning,
+        settle.finish_reason,
+        settle.flags or row.conversation.flags,  # of a failed row, those of the turns before
+        row.conversation.kept(keep),
+        settle.model,
+        settle.error_kind,
+        settle.error_code,
+        redact(message) if message is not None else None,
+        settle.retryable,
+        None,  # deduplicated_from
+        None if row.left_at is None else int((ended[1] - row.left_at) * 1000),
+        settle.label,
+        settle.labelling,
+        settle.confidence,
+        settle.keeps_answer,
+        row.endpoint,
     )

@@ -137,7 +137,7 @@ class Resumer:
             answered = journaled.call == in_batch
             live = journaled.task is not None or answered
             own = lease if live and lease is not None and (answered or lease.model.name == row.model) else None
-            call = _reopen(row, journaled, self._context, own)
+            call = reopened(row, journaled, self._context, own)
             call.bound = self._beside.bounds.get(journaled.call_id)
             if answered:
                 row.call = call
@@ -239,7 +239,15 @@ def _since(journaled: JournaledCall, context: CallContext) -> float:
     return max(0, context.clock.now_us() - journaled.sent_at_us) / MICROSECONDS
 
 
-def _reopen(row: Row, journaled: JournaledCall, context: CallContext, lease: Lease | None) -> OpenCall:
+def reopened(row: Row, journaled: JournaledCall, context: CallContext, lease: Lease | None) -> OpenCall:
+    """A call of the ledger that has no final state, as an open one again.
+
+    Args:
+        row: whose call it is.
+        journaled: as the ledger has it.
+        context: knows where it went.
+        lease: the slot that it holds; None to take one, without waiting.
+    """
     call = OpenCall(
         journaled.call,
         journaled.call_id,

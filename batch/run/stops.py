@@ -139,8 +139,11 @@ class Streak:
     def add(self, outcome: Outcome) -> SystematicFailure | None:
         """Count one outcome; the fault of the job when there were too many."""
         self._settled += 1
+        if outcome.status == "ok":
+            self._code = ""
+            return None
         # A kill may leave many rows with an effect in doubt: that is no fault of the job.
-        asked_and_failed = outcome.status == "failed" and outcome.sums.calls > 0 and outcome.error_kind != "tool"
+        asked_and_failed = outcome.sums.calls > 0 and outcome.error_kind != "tool"
         code = f"{outcome.error_kind}/{outcome.error_code}" if asked_and_failed else ""
         self._length = self._length + 1 if code == self._code else 1
         self._code = code

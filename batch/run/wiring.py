@@ -22,6 +22,7 @@ from batch.ledger.bounds import BoundsReader
 from batch.ledger.copies import CopiesReader
 from batch.ledger.effects import EffectsReader
 from batch.ledger.index import IndexReader
+from batch.ledger.paid import PaidReader
 from batch.ledger.reader import LedgerReader, PendingRow
 from batch.ledger.saved import SavedReader
 from batch.ledger.writer import Ledger
@@ -42,6 +43,7 @@ from batch.run.early import EarlyParts
 from batch.run.effects import Effects
 from batch.run.feeder import Feeder, earlier_samples
 from batch.run.intake import Intake
+from batch.run.later_turns import LaterTurns
 from batch.run.learning import Learning
 from batch.run.publishing import Publishing
 from batch.run.resume import Beside, Resumer
@@ -115,7 +117,7 @@ def wire(
         begin: starts a worker elsewhere; None for this machine.
     """
     reader = stack.enter_context(EffectsReader(checked.folder.ledger))
-    feeders, limiter = _feeders(checked, stack), _limiter(checked, clock)
+    feeders, limiter, early = _feeders(checked, stack), _limiter(checked, clock), _early(checked)
     publisher, schedule = _publisher(checked, start, ledger, stack), _schedule(checked, feeders, limiter, clock)
     state, collecting = RunState(limiter, schedule, purse_of(checked, start.run, clock)), start.mode == "collect"
     settings, learning = settings_of(checked, collecting=collecting), Learning(checked, clock)
@@ -124,8 +126,8 @@ def wire(
     context, crew = context_of(checked, start, options, books=books, limiter=limiter, clock=clock, ids=ids, begin=begin)
     context.spread(targets_of(checked, context.evidence))
     request_of = partial(_old_request, checked) if collecting else next(iter(feeders.values())).request
-    tools, beside = _executor(checked, stack), _beside(checked, stack)
-    turns, in_doubt = _tool_turns(checked, tools, reader, ledger), Effects(reader, ledger).in_doubt
+    tools, beside, in_doubt = _executor(checked, stack), _beside(checked, stack), Effects(reader, ledger).in_doubt
+    turns = _tool_turns(checked, tools, reader, ledger)
     resumer = Resumer(reader, context, settings.rules, request_of, beside=beside, tools=tools, in_doubt=in_doubt)
     resumer.requests_of = None if collecting else next(iter(feeders.values())).requests
     adoption = Adoption(_saved(checked, stack), resumer, context, schedule=schedule, state=state)
@@ -135,7 +137,7 @@ def wire(
     waiting = partial(Copies, ledger, state=state, schedule=schedule, clock=clock, request_of=request_of)
     if (copies := _copies(checked, stack, waiting, beside)) is not None:
         intake.share(copies)
-    early, polls_of = EarlyParts(checked.job.output.publish_every_s), _polls(reader, ledger, clock)
+    polls, later = _polls(reader, ledger, clock), LaterTurns(_later(checked), context, schedule)
     bulk = bulk_of(checked, start, options, stack, beside=Between(ledger, resumer, context, schedule, state))
     return Stages(
         reader=reader,
@@ -145,7 +147,7 @@ def wire(
         context=context,
         adoption=adoption,
         intake=intake,
-        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=polls_of, bulk=bulk),
+        worker=Worker(context, schedule, settings, tools=turns, state=state, polls=polls, bulk=bulk, later=later),
         bulk=bulk,
         publishing=Publishing(publisher, ledger, reader, state=state, early=early, clock=clock),
         copies=copies,
@@ -157,6 +159,15 @@ def wire(
 
 def _saved(checked: CheckedJob, stack: ExitStack) -> SavedReader:
     return stack.enter_context(SavedReader(checked.folder.ledger))
+
+
+def _early(checked: CheckedJob) -> EarlyParts:
+    return EarlyParts(checked.job.output.publish_every_s)
+
+
+def _later(checked: CheckedJob) -> set[tuple[str, str]]:
+    with PaidReader(checked.folder.ledger) as reader:
+        return reader.with_later_turns()
 
 
 def _beside(checked: CheckedJob, stack: ExitStack) -> Beside:

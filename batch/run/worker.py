@@ -20,6 +20,7 @@ from batch.run import ordinary
 from batch.run.bulk import Bulk
 from batch.run.conclusion import Conclusion, Settings
 from batch.run.deadlines import Deadlines
+from batch.run.later_turns import LaterTurns
 from batch.run.outcomes import too_large, unrendered
 from batch.run.schedule import Schedule
 from batch.run.spending import held_up
@@ -49,6 +50,7 @@ class Worker:
         state: RunState,
         polls: Polls | None = None,
         bulk: Bulk | None = None,
+        later: LaterTurns | None = None,
     ) -> None:
         self._context = context
         self._schedule = schedule
@@ -66,6 +68,7 @@ class Worker:
             context, schedule, settings, deadlines=self._deadlines, state=state, experience=learned
         )
         self._dated = settings.deadline_s is not None
+        self._later = later
         self._bulk = bulk
         if bulk is not None:
             bulk.concludes(self._conclusion)
@@ -126,6 +129,8 @@ class Worker:
         elif (settled := labelled.enough(row.conversation, self._settings.rules)) is not None:
             row.conversation = settled[0]
             self._conclusion.settle(row, settled[1])
+        elif self._later is not None and await self._later.takes(row):
+            pass  # it is asked for what was paid for already
         elif self._others_first(row):
             self._conclusion.wait(row, LONGEST_PROBE_S)
         elif (limit := self._context.weigh(row)) is not None:

@@ -87,9 +87,8 @@ def keep(context: CallContext, call: OpenCall) -> None:
 
 
 def forget(context: CallContext, call: OpenCall) -> None:
-    """The opposite; for after a call is booked, in the same commit or a later one."""
-    if call.bound is not None:
-        context.ledger.record(("unbounded", (call.number,), 10))
+    """The opposite, for a call of which something is kept; after it is booked, in the same commit or a later one."""
+    context.ledger.record(("unbounded", (call.number,), 10))
 
 
 def with_most(context: CallContext, row: Row, call: OpenCall, record: Call) -> Call:

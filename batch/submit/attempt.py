@@ -104,12 +104,8 @@ class CallContext:
         """What the next turn of this row asks."""
         conversation, asked = row.conversation, row.request
         escalated = conversation.tries.escalated
-        request = Request(
-            model=escalated or asked.model,
-            messages=list(conversation.messages if escalated is None else conversation.sent),
-            parameters=asked.parameters,
-            tools=self.policy.tools,
-        )
+        messages = list(conversation.messages if escalated is None else conversation.sent)
+        request = Request(escalated or asked.model, messages, asked.parameters, self.policy.tools)
         # What the user says next is not asked for a label yet.
         if self.policy.asking is not None and not conversation.follow_ups:
             return self.policy.asking.asked(request, late=bool(asked.follow_ups))
@@ -166,19 +162,19 @@ class CallContext:
         """
         number, call_id = self.ids.new()
         conversation, attempt = row.conversation, row.next_attempt
-        call = OpenCall(
+        call = OpenCall(  # by place, once a call: a name costs more than its value
             number,
             call_id,
-            row_id=row.pending.row_id,
-            model=lease.model.name,
-            turn=conversation.turn,
-            attempt=attempt,
-            lane=lane,
-            lease=lease,
-            purpose=conversation.purpose(attempt),
-            sample=conversation.sampling.ended,
-            sent_at_us=self.clock.now_us(),
-            started=lease.granted_at,
+            row.pending.row_id,
+            lease.model.name,
+            conversation.turn,
+            attempt,
+            lane,
+            lease,
+            conversation.purpose(attempt),
+            conversation.sampling.ended,
+            self.clock.now_us(),
+            lease.granted_at,
         )
         row.next_attempt = attempt + 1
         self.ledger.sent(number, (row.work_id, call.turn, attempt), call_id, lane, call.sent_at_us)
@@ -190,7 +186,7 @@ class CallContext:
 
     def leaves(self, row: Row, call: OpenCall) -> None:
         """The bytes of a call leave now."""
-        call.started = now = self.clock.monotonic()
+        call.started = call.exchange_began = now = self.clock.monotonic()
         if row.left_at is None:
             row.left_at = now
         if row.open_since is None:
@@ -210,7 +206,6 @@ class CallContext:
             stream: takes the answer piece by piece; None reads it whole.
         """
         result: Incoming | Failure = CUT_SHORT
-        call.exchange_began = self.clock.monotonic()
         try:
             client = self.client if call.target is None else self.client_for(call.target.base_url)
             result = await client.exchange(outgoing, stream=stream)
@@ -246,11 +241,11 @@ class CallContext:
             headers: of the answer, names in lower case; some services echo our id there.
         """
         named = result.request_id, headers.get(_OURS), headers.get(_THEIRS)
-        if call.call_id in named or call.call_id.removesuffix(LATE) in named:
+        if call.call_id in named:
             return result
         for name in named:
             if name is not None and name.startswith(BEGINNING) and self.ids.names_another(call.call_id, name):
-                return answered_for(name, call.call_id)
+                return result if call.call_id.removesuffix(LATE) in named else answered_for(name, call.call_id)
         return result
 
     def _tell(self, call: OpenCall, outgoing: Outgoing, result: Incoming | Failure, stream: Stream | None) -> None:
@@ -312,7 +307,8 @@ class CallContext:
         )
         if target.name is not None:
             record = msgspec.structs.replace(record, endpoint=target.name)
-        record = afford.with_most(self, row, call, record)
+        if record.usage is None or self.purse is not None:
+            record = afford.with_most(self, row, call, record)
         self.tasks -= call.task_id is not None
         observed: Observation = "answered" if isinstance(result, Reply) else "nothing"
         if isinstance(result, Reply):
@@ -329,7 +325,8 @@ class CallContext:
         step = None if reply is None else (row.work_id, call.turn, _encode_reply(reply))
         ended = None if outcome is None else (row.work_id, outcome)
         self.ledger.closed(call.number, record, reply=step, outcome=ended, hold=hold and not call.booked)
-        afford.forget(self, call)
+        if call.bound is not None:
+            afford.forget(self, call)
         self._books.count(call, record)
         self.limiter.take_back(call.lease, observed, record.usage, "" if isinstance(result, Reply) else result.message)
         if self.observer is not None and not call.booked:

@@ -148,6 +148,7 @@ class Purse:
                 cost = self._most(size, model, lane, tier, now_us)
                 fault = reached.of_the_run(self, cost, size.tokens)
                 slices: list[Slice] = []
+                await self._leave_ended(now_us)
                 if fault is None:
                     for pots in self._pots(now_us):
                         found = await self._chosen(pots, cost, size.tokens)
@@ -271,6 +272,15 @@ class Purse:
         if self.spec.grants:
             pots.append([pack for pack in self.packs if pack.good_at(at_us)])
         return pots
+
+    async def _leave_ended(self, now_us: int) -> None:
+        """Keep of packs that have ended no more than was used or is held: after a crash, only that tells them apart."""
+        for one in self.slices:
+            kept = one.used + one.reserved
+            ended = not one.unit and (one not in self.packs or not one.good_at(now_us))
+            if self._book is not None and ended and one.amount > kept:
+                await to_thread.run_sync(self._book.let_go, one.name, self._run, kept)
+                one.amount = kept
 
     async def _chosen(self, pots: list[Slice], cost: int, tokens: int) -> Slice | None:
         """The first of some pots that has room for a call, after setting more aside where there is more; None of none.

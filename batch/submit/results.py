@@ -247,43 +247,29 @@ def record_of(
         decision: what was decided after a failed attempt, to be known again after a crash.
         asked_tier: the `service_tier` of the request, which counts where the answer names none.
     """
-    reply, failure = (result, None) if isinstance(result, Reply) else (None, result)
-    state: CallState = "answered" if failure is None else state_of(failure)
-    usage = reply.usage if reply is not None else (NO_USAGE if state != "unknown" else None)
-    cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)
-    return Call(
-        client_call_id=call.call_id,
-        turn=call.turn,
-        attempt=call.attempt,
-        provider=provider,
-        lane=call.lane,
-        state=state,
-        model_asked=call.model,
-        sent_at_us=call.sent_at_us,
-        http_status=200 if reply is not None else failure.http_status if failure else None,
-        error_kind=failure.kind if failure else None,
-        error_code=failure.code if failure else None,
-        model_served=reply.model if reply else None,
-        service_tier=reply.service_tier if reply else None,
-        request_id=(reply.request_id if reply else failure.request_id if failure else None) or call.request_id,
-        task_id=call.task_id,
-        batch_id=call.batch_id,
-        usage=usage,
-        finish_reason=reply.finish_reason if reply else None,
-        cost=cost,
-        currency=currency,
-        price_id=price_id,
-        answered_at_us=now_us if state != "unknown" and not (failure and not failure.sent) else None,
-        wait_ms=call.lease.wait_ms,
-        latency_ms=int((now - call.started + call.earlier_s) * 1000) if state != "unknown" else None,
-        first_chunk_ms=call.first_chunk_ms,
-        polls=call.polls,
-        longest_gap_ms=call.longest_gap_ms,
-        counted=None if decision is None else decision.counted,
-        once=decision.once if decision is not None else None,
-        sample=call.sample,
-        purpose=call.purpose,
-    )
+    state: CallState = "answered"
+    model = tier = finish_reason = currency = price_id = kind = code = None
+    if isinstance(result, Reply):
+        http_status: int | None = 200
+        answered = True
+        model, tier, usage, finish_reason = result.model, result.service_tier, result.usage, result.finish_reason
+        cost, currency, price_id = _charge(call, result, provider, prices, asked_tier)
+    else:
+        state, http_status, kind, code = state_of(result), result.http_status, result.kind, result.code
+        answered = result.sent and state != "unknown"
+        usage, cost = (None, None) if state == "unknown" else (NO_USAGE, 0)  # what is refused costs no currency's 0
+    return Call(  # by place, once a call: a name costs more than its value
+        call.call_id, call.turn, call.attempt, provider, call.lane, state, call.model, call.sent_at_us,
+        http_status, kind, code, model, tier, result.request_id or call.request_id, call.task_id, call.batch_id,
+        usage, finish_reason, cost, currency, price_id,
+        now_us if answered else None,
+        call.lease.wait_ms,
+        None if state == "unknown" else int((now - call.started + call.earlier_s) * 1000),
+        call.first_chunk_ms, call.polls, call.longest_gap_ms,
+        None if decision is None else decision.counted,
+        None if decision is None else decision.once,
+        call.sample, call.purpose,
+    )  # fmt: skip
 
 
 def bounded(record: Call, bound: Bound) -> Call:
@@ -296,18 +282,16 @@ def bounded(record: Call, bound: Bound) -> Call:
 
 
 def _charge(
-    call: OpenCall, result: Reply | Failure, provider: str, prices: Prices, asked_tier: object
+    call: OpenCall, reply: Reply, provider: str, prices: Prices, asked_tier: object
 ) -> tuple[int | None, str | None, str | None]:
-    """Cost, currency and price id; a refused call costs nothing in no currency at all."""
-    if isinstance(result, Failure):
-        return (None, None, None) if state_of(result) == "unknown" else (0, None, None)
-    model = result.model or call.model
+    """Cost, currency and price id of a call that was answered."""
+    model = reply.model or call.model
     if model != call.model and _same(call.model, model) and prices.currency(provider, model, call.sent_at_us) is None:
         model = call.model  # a snapshot of what was asked for, which no list names
-    if result.usage is None:
+    if reply.usage is None:
         return None, prices.currency(provider, model, call.sent_at_us), None
-    tier = result.service_tier or (asked_tier if isinstance(asked_tier, str) else None)
-    charge = prices.charge(provider, model, call.sent_at_us, result.usage, tier=tier, lane=call.lane)
+    tier = reply.service_tier or (asked_tier if isinstance(asked_tier, str) else None)
+    charge = prices.charge(provider, model, call.sent_at_us, reply.usage, tier=tier, lane=call.lane)
     return (None, None, None) if charge is None else (charge.cost, charge.currency, charge.price_id)
 
 

@@ -30,71 +30,49 @@ if TYPE_CHECKING:
     from batch.submit.targets import Target
 
 
-class Row:
-    """One open row: where it stands in its conversation and what it has cost.
+class Row(msgspec.Struct, eq=False):
+    """One open row: where it stands in its conversation and what it has cost."""
 
-    Args:
-        pending: its ids and its place, as admitted.
-        request: what it asks.
-        fault: why it cannot be asked after all; None when it can.
-        sampling: the samples that earlier runs asked for.
-    """
+    pending: PendingRow
+    """Its ids and its place, as admitted."""
+    request: RowRequest
+    """What it asks."""
+    fault: str | None = None
+    """Why it cannot be asked after all; None when it can."""
+    sampling: Sampling = NO_SAMPLES
+    """The samples that earlier runs asked for."""
+    work_id: int = -1
+    conversation: steps.Conversation = steps.Conversation((), 0)
+    history: History = History()
+    next_attempt: int = 0
+    sums: Sums = msgspec.field(default_factory=Sums)
+    weight: TokenWeight | None = None
+    """What the next turn counts for under a token limit; None while there is none."""
+    size: Measure | None = None
+    """What its next request is made of, where its answer is to teach what that counts for."""
+    call: OpenCall | None = None
+    """The task of this row that the provider holds, to be polled."""
+    replied: Reply | None = None
+    """The reply whose tool calls are to be run."""
+    endpoint: str | None = None
+    """Where its last call went, of several addresses."""
+    left_at: float | None = None
+    """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
+    left_batches: bool = False
+    """A batch did not answer it: it goes into no other, where the job has another lane."""
+    open_since: float | None = None
+    """The same moment, but None of a row that only polls for an overdue task of an earlier run so far."""
+    deadline_s: float = math.inf
+    """How long it may be open."""
+    scope: CancelScope | None = None
+    """What its deadline cancels: the call that is made now."""
+    tool_results: dict[int, str] = {}
+    """Results of those calls that were journaled before a crash, by place in the turn."""
 
-    __slots__ = (
-        "call",
-        "conversation",
-        "deadline_s",
-        "endpoint",
-        "fault",
-        "history",
-        "left_at",
-        "left_batches",
-        "next_attempt",
-        "open_since",
-        "pending",
-        "replied",
-        "request",
-        "scope",
-        "size",
-        "sums",
-        "tool_results",
-        "weight",
-        "work_id",
-    )
-
-    def __init__(
-        self, pending: PendingRow, request: RowRequest, fault: str | None = None, sampling: Sampling = NO_SAMPLES
-    ) -> None:
-        self.pending = pending
-        self.work_id = pending.work_id
-        self.request = request
-        self.fault = fault
-        self.conversation = steps.start(request.messages, request.follow_ups, sampling)
-        self.history = History()
-        self.next_attempt = 0
-        self.sums = Sums()
-        self.weight: TokenWeight | None = None
-        """What the next turn counts for under a token limit; None while there is none."""
-        self.size: Measure | None = None
-        """What its next request is made of, where its answer is to teach what that counts for."""
-        self.call: OpenCall | None = None
-        """The task of this row that the provider holds, to be polled."""
-        self.replied: Reply | None = None
-        """The reply whose tool calls are to be run."""
-        self.endpoint: str | None = None
-        """Where its last call went, of several addresses."""
-        self.left_at: float | None = None
-        """The monotonic moment at which its first call left; of a call of an earlier process it is reckoned back."""
-        self.left_batches = False
-        """A batch did not answer it: it goes into no other, where the job has another lane."""
-        self.open_since: float | None = None
-        """The same moment, but None of a row that only polls for an overdue task of an earlier run so far."""
-        self.deadline_s = math.inf
-        """How long it may be open."""
-        self.scope: CancelScope | None = None
-        """What its deadline cancels: the call that is made now."""
-        self.tool_results: dict[int, str] = {}
-        """Results of those calls that were journaled before a crash, by place in the turn."""
+    def __post_init__(self) -> None:
+        """Its conversation begins with what it asks."""
+        self.work_id = self.pending.work_id
+        self.conversation = steps.start(self.request.messages, self.request.follow_ups, self.sampling)
 
     @property
     def model(self) -> str:

@@ -41,9 +41,10 @@ def kill_descendants(group: int) -> None:
     found = _descendants(os.getpid())
     if len(found) > MANY:
         _hold(partial(_descendants, os.getpid()))
+        found = _descendants(os.getpid())
     with contextlib.suppress(OSError):
         os.killpg(group, signal.SIGKILL)
-    for pid in _descendants(os.getpid()):
+    for pid in found:
         _signal(pid, signal.SIGKILL)
 
 

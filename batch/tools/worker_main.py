@@ -86,7 +86,7 @@ def _watch(pid: int, leash: int, woken: int, parent: int, processes: int) -> int
     while True:
         ready = {number for number, _ in poll.poll(WATCH_MS if watched else LOOK_MS)}
         _drain(woken)
-        if (status := _reap(pid)) is not None:
+        if (status := _reap(pid)[0]) is not None:
             return status
         if leash in ready:
             told = _told(leash)
@@ -114,28 +114,30 @@ def _end_all(pid: int, woken: int, status: int | None) -> int:
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     while True:
-        with suppress(ChildProcessError):
-            orphans.kill_descendants(pid)
-            while True:
-                ended, how = os.waitpid(-1, os.WNOHANG)
-                if ended == pid:
-                    status = how
-                if ended == 0:
-                    break
-            poll.poll(PAUSE_MS)
-            _drain(woken)
-            continue
-        return signal.SIGKILL if status is None else status
+        orphans.kill_descendants(pid)
+        # What was killed is gone in a moment, and to look for more of it takes longer than that.
+        for pause_ms in (0, PAUSE_MS):
+            if pause_ms and poll.poll(pause_ms):
+                _drain(woken)
+            ended, left = _reap(pid)
+            status = ended if status is None else status
+            if not left:
+                return signal.SIGKILL if status is None else status
 
 
-def _reap(pid: int) -> int | None:
-    """Take note of children that ended; the exit status of the serving process when it is among them."""
+def _reap(pid: int) -> tuple[int | None, bool]:
+    """Take note of children that ended.
+
+    Returns:
+        The exit status of the serving process when it is among them, and whether there is a child left.
+    """
     status = None
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             if ended[0] == pid:
                 status = ended[1]
-    return status
+        return status, True
+    return status, False
 
 
 def _drain(number: int) -> None:

@@ -113,7 +113,7 @@ async def test_what_came_before_the_request_arrived_is_not_its_answer(monkeypatc
         connection = said(wire, talker)
         assert connection._acked is not None
         before = connection._acked + connection._sent
-        nothing_new = reuse.Look(open=True, acked=before, received=0)
+        nothing_new = (True, before, 0)
         monkeypatch.setattr(reuse, "look", lambda _: nothing_new)  # the way there takes longer than here
         monkeypatch.setattr(Connection, "usable", lambda _: True)  # as if it had come a moment later
         with pytest.raises(WireError, match="no answer to it") as caught:

@@ -40,7 +40,7 @@ def test_a_late_answer_is_published_with_the_place_of_its_row(tmp_path: Path, be
     path = admitted(tmp_path / "ledger.db", 5)
     anyio.run(booked, path, before)
     with UnpublishedReader(path, Recent()) as reader:
-        (found,) = reader.unpublished_calls()
+        ((found,),) = reader.unpublished_calls()
     assert (found.call, found.row_id, found.row_number, found.variant) == (8, "row-3", 3, "")
     assert found.record == LATE
 

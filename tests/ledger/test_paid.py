@@ -10,6 +10,7 @@ import pytest
 
 from batch.ledger import paid
 from batch.ledger.paid import Paid, PaidReader
+from batch.ledger.reader import JournaledCall, PendingRow
 from batch.ledger.schema import connect
 from tests.support.ledgers import admitted, fingerprint, read
 
@@ -86,3 +87,26 @@ def test_those_of_a_batch_are_found_by_its_id(tmp_path: Path) -> None:
     adopted(path, noted("pm-1", 1, batch="b-1"), noted("pm-2", 2, batch="b-2"), noted("pm-3", 3, task="t"))
     with PaidReader(path) as reader:
         assert reader.paid_in("b-1") == {"pm-1": Paid("pm-1", "row-1", "", fingerprint(1), 0)}
+
+
+def test_a_later_turn_gets_its_task_unless_the_row_was_asked_anew_since(tmp_path: Path) -> None:
+    """What was bought after it may say other words, which the old answer does not answer."""
+    path = admitted(tmp_path / "ledger.db", 3)
+    row = PendingRow(1, 0, 1, "row-1", "", 1, 0, fingerprint(1), 0)
+    with closing(connect(path)) as db:
+        db.executemany(
+            paid.INSERT,
+            [noted("pm-0", 1, task="t-0", sent_at=40), noted("pm-1", 1, task="t-1", turn=1, place="#far")],
+        )
+        with PaidReader(path) as reader:
+            assert reader.with_later_turns() == {("row-1", "")}
+        assert paid.adopt_tasks(db, 0, 2) == [1]
+        assert paid.adopt_turn(db, row, 2) is None
+        assert paid.adopt_turn(db, row._replace(fingerprint=fingerprint(2)), 1) is None
+        db.execute("UPDATE calls SET sent_at=60")
+        assert paid.adopt_turn(db, row, 1) is None, "the first turn was asked after it"
+        db.execute("UPDATE calls SET sent_at=40")
+        found = paid.adopt_turn(db, row, 1)
+        assert found == JournaledCall(-2, 1, 1, 1, "pm-1", "task", 50, "t-1", "#far", 1, None, booked=True)
+        assert paid.adopt_turn(db, row, 1) is None, "it is given once"
+    assert read(path, "SELECT count(*) FROM paid") == [(0,)]

@@ -23,7 +23,7 @@ def read(path: Path, recent: Recent) -> tuple[list[PendingRow], list[FinalCall]]
     with UnpublishedReader(path, recent) as reader, reader.snapshot():
         while found := reader.outcomes(0, after=(rows[-1].row_number, 0) if rows else (-1, -1), count=3):
             rows += found
-        return rows, list(reader.unpublished_calls())
+        return rows, [call for calls in reader.unpublished_calls(3) for call in calls]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

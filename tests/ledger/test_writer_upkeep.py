@@ -118,8 +118,8 @@ async def test_full_levels_of_the_index_are_emptied_beside_other_work_and_all_at
         for start in range(0, 2_000, 200):
             met = sorted((f"{n * 7_919 % 2_000:04}", 1, None) for n in range(start, start + 200))
             await ledger.execute(partial(index.meet, met=met))
-            settled = [index.SettledRow(*row, 0, None) for row in ids(path, start, 200)]
-            await ledger.execute(partial(index.learn_outcomes, settled=sorted(settled)))
+            settled = [index.SettledRow(*row, 0, None) for row in sorted(ids(path, start, 200))]
+            await ledger.execute(partial(index.learn_outcomes, settled=settled))
             for number in range(start, start + 200):
                 send(ledger, number)
                 if never_idle:
@@ -141,8 +141,8 @@ async def test_at_the_end_the_index_comes_into_one_level_in_few_transactions(
     """Ours: each waits for the disk, and a run of 200,000 rows has 200 slices to move by then."""
     monkeypatch.setattr(levels, "SLICE_ROWS", 10)
     async with Ledger(path) as ledger:
-        settled = [index.SettledRow(*row, 0, None) for row in ids(path, 0, 1_000)]
-        await ledger.execute(partial(index.learn_outcomes, settled=sorted(settled)))
+        settled = [index.SettledRow(*row, 0, None) for row in sorted(ids(path, 0, 1_000))]
+        await ledger.execute(partial(index.learn_outcomes, settled=settled))
         before = ledger.commits
         await ledger.tidied()
         assert sizes(path, levels.ENTRIES) == [0, 0, 1_000]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,12 @@ NOW = 1_790_000_000_000_000
 
 
 @pytest.fixture
-def folder(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OutputFolder:
+def folder(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OutputFolder]:
     """Three parts and a file of calls, in the store and in the copy."""
     for name, value in {**seaweed.environ, "PROMPTMILL_STATE": str(tmp_path / "state")}.items():
         monkeypatch.setenv(name, value)
-    return storedfolders.stored(seaweed, tmp_path / "made", rows=5, part_rows=2)
+    with storedfolders.stored(seaweed, tmp_path / "made", rows=5, part_rows=2) as made:
+        yield made
 
 
 def test_what_the_copy_lost_is_fetched_and_held_against_the_ledger(folder: OutputFolder) -> None:

@@ -65,14 +65,14 @@ def counted(
         (call(**TASK), Unmatched(again=1)),
         (call(**LINE), Unmatched(again=1)),
         (call(**LINE, turn=1), Unmatched(again=1)),
-        (call(**TASK, turn=1), Unmatched(gone=1)),
+        (call(**TASK, turn=1), Unmatched(again=1)),
         (call(), Unmatched(gone=1)),
         (refused(), Unmatched()),
     ],
     ids=["task", "line", "later line", "later task", "answered at once", "refused"],
 )
 def test_an_answer_is_had_again_by_the_id_it_came_under(one: Call, expected: Unmatched) -> None:
-    """Of a later turn only the requests of a batch tell what it asked; what was refused is no answer."""
+    """Of whichever turn; what was refused is no answer."""
     assert counted(one) == expected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,11 +22,12 @@ TABLE = pa.table({"text": ["a", "b"]})
 
 
 @pytest.fixture
-def stored(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OutputFolder:
+def stored(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[OutputFolder]:
     """A finished output in a store."""
     for name, value in {**seaweed.environ, "PROMPTMILL_STATE": str(tmp_path / "state")}.items():
         monkeypatch.setenv(name, value)
-    return storedfolders.stored(seaweed, tmp_path / "made")
+    with storedfolders.stored(seaweed, tmp_path / "made") as made:
+        yield made
 
 
 def record(folder: OutputFolder, uploads: Uploads) -> None:

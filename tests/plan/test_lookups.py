@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,10 @@ class House:
         with DirectLedger(self.folder.ledger) as ledger, IndexReader(self.folder.ledger) as reader:
             run = reader.runs()[-1].run
             rows = [
-                index.SettledRow(row.row_id, row.variant, row.work_id, 0, None) for row in reader.unsent(-1, 99_999)
+                index.SettledRow(row.row_id, row.variant, row.work_id, 0, None)
+                for row in sorted(reader.unsent(-1, 99_999), key=attrgetter("row_id"))
             ]
-            learn = partial(index.learn_outcomes, settled=sorted(rows))
+            learn = partial(index.learn_outcomes, settled=rows)
             forget = partial(apsw.Connection.execute, statements="DELETE FROM pending")
             do(ledger, learn, forget, continuation.close(run, "finished", NOW_US))
 
@@ -124,9 +126,9 @@ class House:
 
         def change(db: apsw.Connection) -> None:
             found: list[Any] = db.execute(
-                "SELECT row_id, variant, work, 0, NULL FROM pending WHERE part=?", (part,)
+                "SELECT row_id, variant, work, 0, NULL FROM pending WHERE part=? ORDER BY 1, 2", (part,)
             ).fetchall()
-            index.learn_outcomes(db, sorted(index.SettledRow._make(row) for row in found))
+            index.learn_outcomes(db, [index.SettledRow(*row) for row in found])
             db.execute("DELETE FROM pending WHERE part=?", (part,))
 
         with DirectLedger(self.folder.ledger) as ledger:

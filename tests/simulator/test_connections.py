@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from tests.simulator.conftest import Gate
 from tests.simulator.struck import CHAT, OPENAI_CHAT, SUBMIT, drained, fault, raw, request
 
 if TYPE_CHECKING:
@@ -141,13 +142,15 @@ def test_67_drops_every_connection_at_the_nth_request_and_keeps_its_tasks(start:
 
 def test_67_loses_what_it_was_working_on(start: Start) -> None:
     """An answer that was not ready is neither sent nor billed, and its place is free."""
-    sim = start(fault(67, at=2) + "[limits]\nin_flight = 2\n[latency]\nchat_ms = [20000, 20000]\n")
+    gate = Gate()
+    sim = start(fault(67, at=2) + "[limits]\nin_flight = 2\n[latency]\nchat_ms = [20000, 20000]\n", gate)
     with connected(sim) as working, connected(sim) as last:
         working.sendall(request(sim, asked="one"))
         while not sim.judge()["requests"]:
             pass
         last.sendall(request(sim, asked="two"))
         assert drained(working) == (b"", True)
+    gate.open()
     records = sim.until_books(2)
     assert [(record["billed"], record["total_tokens"]) for record in records] == [(False, 0), (False, 0)]
 

@@ -248,6 +248,40 @@ def test_the_pack_that_ends_first_is_used_first_and_none_after_its_end(tmp_path:
     by_hand(main)
 
 
+def test_what_came_from_a_pack_after_another_had_ended_is_its_own_after_a_crash(tmp_path: Path) -> None:
+    """The file has all that was set aside in both, and the book says only how many tokens there were."""
+
+    async def main(clock: HandClock) -> None:
+        first = Slice("pack a", 1_000, ends_us=clock.now_us() + 1_000_000)
+        second = Slice("pack b", 1_000)
+
+        async def opened(tokens: int, *packs: Slice) -> Purse:
+            box = Purse(
+                BudgetSpec(grants=(GrantSpec(tokens=1_000),)),
+                provider="glm",
+                prices=PRICES,
+                totals=Totals(),
+                clock=clock,
+                book=PotBook(tmp_path, Path("/a")),
+                run="r",
+                packs=[msgspec.structs.replace(pack) for pack in packs],
+            )
+            await box.open(lambda _: Use(tokens=tokens))
+            return box
+
+        size, box = CallSize(60, 0), await opened(0, first, second)
+        settle(box, await box.reserve(size, model="glm-4", lane="sync"), size, "some")
+        clock.advance(2)
+        settle(box, await box.reserve(size, model="glm-4", lane="sync"), size, "all")
+        assert [one.used for one in box.packs] == [20, 60]
+        for tokens in (80, 140):  # killed, and once more
+            box = await opened(tokens, second)
+            assert [one.used for one in box.packs] == [tokens - 20]
+            settle(box, await box.reserve(size, model="glm-4", lane="sync"), size, "all")
+
+    by_hand(main)
+
+
 def test_what_is_given_back_while_the_other_packs_are_looked_at_is_found(tmp_path: Path) -> None:
     """It was the last call under way, so nothing else will be given back: the packs are looked at once more."""
 

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
 from batch.output.folder import OutputFolder
 from batch.output.rebuild import rebuild
+from batch.output.stores import InStore
 from tests.support.outfolders import finished
 from tests.support.seaweed import BUCKET, Seaweed
 
 
-def stored(seaweed: Seaweed, aside: Path, *, rows: int = 2, part_rows: int = 1_000) -> OutputFolder:
+@contextmanager
+def stored(seaweed: Seaweed, aside: Path, *, rows: int = 2, part_rows: int = 1_000) -> Iterator[OutputFolder]:
     """A table and a book in the store; the variables with which it is reached are set by the caller.
+
+    Its connections are closed at the end: an idle one stays for ten seconds, and each test would wait for that.
 
     Args:
         seaweed: the store.
@@ -29,7 +35,9 @@ def stored(seaweed: Seaweed, aside: Path, *, rows: int = 2, part_rows: int = 1_0
     folder = OutputFolder(Path(f"s3://{BUCKET}/{name}"))
     folder.prepare()
     rebuild(folder, 1_790_000_000_000_000)
-    return folder
+    yield folder
+    assert isinstance(folder.store, InStore)
+    folder.store._objects.close()
 
 
 def key_of(folder: OutputFolder, name: str) -> str:

@@ -285,12 +285,15 @@ def test_where_ray_starts_no_actor_the_crew_is_told_in_its_own_way(ray: Ray, che
     joined(checked, then=begin)
 
 
-def test_a_node_that_cannot_do_the_work_is_told_before_the_first_row(ray: Ray, checked: CheckedJob) -> None:
+def test_a_node_that_cannot_do_the_work_is_told_before_the_first_row(
+    ray: Ray, checked: CheckedJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray.says = (PYTHON, VERSION, "SOME_KEY is not set")
     assert "one (, aaaaaaaa): SOME_KEY is not set" in refused(checked)
     ray.says = RaisedThereError("Traceback\n  ...\nModuleNotFoundError: No module named 'msgspec'")
     assert "it could not be asked: ModuleNotFoundError: No module named 'msgspec'" in refused(checked)
     ray.late = True
+    monkeypatch.setattr(nodes, "ANSWER_S", 0.3)
     assert f"it did not answer within {nodes.ANSWER_S:.0f} s" in refused(checked)
     assert ray.shutdowns == 3
 

@@ -37,7 +37,10 @@ from tests.system.runs.conftest import KEY, ROOT, Mill
 
 CONCURRENCY = 4
 SIMULATOR = "[latency]\nchat_ms = [1, 4]\ntask_ms = [5, 20]\n"
-TOOLS = (ROOT / "jobs" / "quickstart" / "tools.py").read_text(encoding="utf-8")
+TOOLS = (
+    (ROOT / "jobs" / "quickstart" / "tools.py").read_text(encoding="utf-8").replace("@tool\n", "@tool(quick=True)\n")
+)
+"""Run in this process: a worker process is slow to start, and writes nothing to the disk that fails here."""
 KEPT = {
     "results",
     "calls",

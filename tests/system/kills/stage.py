@@ -72,6 +72,8 @@ class Stage:
     """Soon, so that parts are published early as well as whole."""
     deadline_s: float | None = None
     workers: int = 1
+    quick: bool = False
+    """Tools run in the process of the run, without worker processes, of which each takes longer than all its calls."""
     kills: int = 0
     """Of the command and of its workers."""
     refusals: int = 0
@@ -85,6 +87,8 @@ class Stage:
         tools = (ROOT / "jobs" / "quickstart" / "tools.py").read_text(encoding="utf-8")
         # A sum counts as an effect here, so that its intent is one more step to be killed at.
         text = tools.replace("@tool\ndef add", "@tool(effects=True)\ndef add")
+        if self.quick:
+            text = text.replace("@tool(", "@tool(quick=True, ").replace("@tool\n", "@tool(quick=True)\n")
         (self.folder / "tools.py").write_text(text, encoding="utf-8")
         (self.folder / "job.toml").write_text(
             f"""

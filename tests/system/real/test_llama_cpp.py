@@ -12,7 +12,7 @@ import pytest
 from tests.system.runs.conftest import Mill
 
 pytestmark = pytest.mark.timeout(300)
-ROWS = 20
+ROWS = 12
 
 
 def asking(folder: Path, url: str, lane: str) -> Mill:

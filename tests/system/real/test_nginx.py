@@ -26,7 +26,7 @@ import anyio
 from batch import tool
 
 
-@tool
+@tool(quick=True)
 async def add(a: float, b: float) -> float:
     """Add two numbers.
 
@@ -37,7 +37,8 @@ async def add(a: float, b: float) -> float:
     await anyio.sleep(random.uniform(0.2, 1.2))
     return a + b
 '''
-"""A tool that takes about as long as the gateway keeps an idle connection."""
+"""A tool that takes about as long as the gateway keeps an idle connection; in the run's own process, where all rows wait
+at the same time, so that many connections are used again just as they close."""
 
 Before = Callable[..., Nginx]
 

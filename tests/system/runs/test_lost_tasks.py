@@ -136,6 +136,60 @@ def test_tasks_that_the_provider_does_not_know_any_more_are_asked_again(killed: 
     assert len(mill.calls("1")) == 80
 
 
+@pytest.fixture
+def conversing(make: Make) -> Mill:
+    """A job with a tool, whose calls are in the book, whose rows are in no part, and whose ledger is lost."""
+    mill = make(lane="task")
+    mill.tools = TOOLS
+    mill.write([{"n": n, "question": f"What is {n} plus {2 * n}?"} for n in range(20)])
+    assert mill.command(failpoint=BOOKED)[0] == -9
+    lose(mill)
+    return mill
+
+
+@pytest.mark.parametrize("lane", ["task", "sync"])
+def test_a_conversation_takes_the_task_of_each_turn_once_more(conversing: Mill, lane: str) -> None:
+    """Its tools run again, and nothing is bought or booked a second time."""
+    mill = conversing
+    assert rebuilt(mill).unmatched == Unmatched(again=20)
+    mill.lane = lane
+    report = mill.run()
+    assert (report.exit_code, report.totals.rows_ok, report.totals.calls) == (0, 20, 0)
+    assert len(billed(mill)) == len(mill.books()) == 40
+    mill.check_table(20)
+    mill.check_books()
+    mill.check_sums()
+    lose(mill)
+    assert rebuilt(mill).unmatched == Unmatched()
+
+
+@pytest.mark.parametrize("point", ["answered.committed:2", "tool.committed:1", "settled.committed:1"])
+def test_a_conversation_that_takes_its_tasks_and_is_killed_goes_on(conversing: Mill, point: str) -> None:
+    """Wherever it was: what it had taken is its own."""
+    mill = conversing
+    rebuilt(mill)
+    assert mill.command(failpoint=point)[0] == -9
+    assert mill.run().totals.rows_ok == 20
+    assert len(billed(mill)) == len(mill.books()) == 40
+    mill.check_table(20)
+    mill.check_books()
+    mill.check_sums()
+
+
+def test_a_conversation_that_begins_anew_goes_on_anew(conversing: Mill, start: Start) -> None:
+    """The provider has nothing of it any more: an old answer to the second turn would answer other words."""
+    mill = conversing
+    rebuilt(mill)
+    mill.sim = start("")
+    mill.url = f"http://127.0.0.1:{mill.sim.port}"
+    report = mill.run()
+    assert (report.totals.rows_ok, report.totals.answered) == (20, 40)
+    polled = [record["route"] for record in mill.sim.books()].count("poll")
+    assert polled >= 20 + 40, "the first turns once in vain, and those that were bought"
+    mill.check_table(20)
+    assert set(mill.one("calls")) == {2}
+
+
 @pytest.mark.parametrize("lane", ["task", "sync"])
 def test_tasks_that_were_given_up_as_too_late_are_polled_first_all_the_same(
     make: Make, gate: Gate, lane: str, capsys: pytest.CaptureFixture[str]
