@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from batch.core.errors import WireError
 from batch.http.sse import Parser, StreamTooLarge
 
-EXAMPLES = 10_000 if os.environ.get("PROMPTMILL_LONG_TESTS") else 300
-"""Generated streams per property; 10,000 with PROMPTMILL_LONG_TESTS=1."""
+EXAMPLES = 10_000 if os.environ.get("PROMPTMILL_LONG") else 300
+"""Generated streams per property; 10,000 with PROMPTMILL_LONG=1."""
 
 
 def parsed(*pieces: bytes) -> tuple[list[bytes], bytes]:
