@@ -17,8 +17,7 @@ from batch.job.options import WORDS, Kind
 from batch.ledger.model_sums import ModelSums, add_models, priced_as, public_models
 
 MAX_ERRORS: Final = 1_000
-"""How many kinds of failure, or models without a price, are told apart in one run: a server that invents codes must not
-fill the memory."""
+"""How many kinds of failure, or models without a price, a run tells apart: invented codes must not fill the memory."""
 OTHERS: Final = "others"
 _BOUNDED: Final = ("errors", "without_price")
 _WRITTEN: Final = {"units": "cost", "bounds": "cost_bound"}
@@ -112,8 +111,7 @@ class Totals(msgspec.Struct):
         except KeyError:
             sums = self.models.setdefault(call.model_asked, {}).setdefault(call.lane, ModelSums())
         sums.calls[state] = sums.calls.get(state, 0) + 1
-        if call.polls:
-            self.polls += call.polls
+        self.polls += call.polls
         if call.purpose not in (None, "first", "retry"):
             self.purposes[call.purpose] = self.purposes.get(call.purpose, 0) + 1
         if call.held is not None:
