@@ -26,10 +26,7 @@ _ARENA_MAX: Final = -8
 """What `mallopt` calls the number of pools (`M_ARENA_MAX` in malloc.h)."""
 _MMAP_THRESHOLD: Final = -3
 """What it calls the size from which on a piece of memory lies outside the pools."""
-_APART: Final = 512 << 10
-_TRIM_THRESHOLD: Final = -1
-"""What it calls how much free memory at the end of a pool is kept."""
-_KEPT_FREE: Final = 4 << 20
+_APART: Final = 256 << 10
 
 
 def open_streams() -> None:
@@ -55,16 +52,13 @@ def share_memory() -> None:
     It gives each thread a pool of its own, eight for each core, and what one thread gave back is then of no use to the
     others: over 50,000 rows that came to 16 MB. And what is large, such as a prompt of a megabyte, has its own piece of
     memory, which the system gets back at once; the library would raise that size with the first such piece that is
-    given back, and the holes that later ones leave in the pools came to 40 MB. A column of a thousand short rows is no
-    such piece, and a little of what is free stays with us: memory that is new from the system costs more than the work
-    that is done in it.
+    given back, and the holes that later ones leave in the pools came to 40 MB.
     """
     with suppress(OSError, AttributeError, ImportError):
         import ctypes  # noqa: PLC0415 - not every Python has it
 
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _APART)
-        ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, _KEPT_FREE)
 
 
 def die_with_parent(parent: int) -> None:
