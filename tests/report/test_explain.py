@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from batch.core import errors, flags, records
+from batch.core.codes import CODES
 from batch.core.errors import RefusedToStart
 from batch.core.states import STATES
 from batch.job import keys, lanes, options
@@ -84,7 +85,7 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert list(progress.PROGRESS) == list(progress.waiting("").public())
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
-    tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, lanes.TEXTS, finish_reasons.TEXTS)
+    tables = (STATES, options.KINDS, row.STAGES, CODES, records.CALL_STATES, lanes.TEXTS, finish_reasons.TEXTS)
     numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
     more = (forecast_json.KEYS, status_files.HEARTBEAT, doctor.AREAS, doctor.STATES, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
