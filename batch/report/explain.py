@@ -21,7 +21,7 @@ from batch.core.states import STATES
 from batch.job import lanes
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
-from batch.ledger.totals import PLANNED, TOTALS
+from batch.ledger.totals_texts import PLANNED, TOTALS
 from batch.money.pricekeys import KEYS as PRICE_KEYS
 from batch.output.columns import (
     CALL_TEXTS,
