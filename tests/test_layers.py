@@ -24,13 +24,13 @@ WINGS: dict[str, str] = {
     "labels": "schema loading asking answers tries nodes samples confidence votes quality",
     "http": "client download environment headers sse urls wirelog",
     "ledger": "writer direct reader copies effects published unpublished pruning index totals model_sums schema wal "
-    "saved waves orphans paid late levels bounds",
+    "saved waves orphans paid late levels bounds totals_texts",
     "input": "source batches content spill",
     "limits": "limiter endpoints sharing used holding lease outage sockets tokens hours pollrate",
     "providers": "registry pool keysource base batch_files stream service parameters message_rules folding",
     "prompts": "variants template inserts conversation steps labelled judging images finish_reasons",
     "output": "columns folder place integrity publish parts files tables rebuild removal labelled mirror uploads shards "
-    "unreadable",
+    "unreadable answers",
     "submit": "attempt targets books observer call_ids rows evidence overtime policy polls sync stream task bulk results "
     "retry afford purse slices untold reached wave_holds lost_lines",
     "plan": "preflight kept continuation numbers planner lookups question admission respill gone tooling budgeting "

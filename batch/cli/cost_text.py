@@ -40,6 +40,7 @@ _FORMS: Final = (
 _UNITS: Final = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _WAYS: Final = {"failed": "failed", "retried": "retried", "reasked": "re-asked", "duplicate": "duplicate"}
 _UNPRICED_SHOWN: Final = 5
+_NOT_KNOWN: Final = "not known"
 
 
 def lines(
@@ -131,14 +132,18 @@ def _cells(group: Group, values: list[str], report: CostReport, only: str | None
 
 def _money(currency: str | None, sums: Sums) -> str:
     if sums.cost is None:
-        return "not known" if sums.answered else "–"
+        return _NOT_KNOWN if sums.answered else "–"
     return f"{decimal(cost_decimal(sums.cost))} {clean(currency, most=12) if currency else ''}".rstrip()
 
 
 def _shaped(cells: Sequence[_Cells], *, short: bool) -> Iterator[list[str]]:
     for values, sums, money in cells:
-        numbers = [sums.calls, sums.prompt_tokens, sums.completion_tokens]
-        yield [*values, *(_short(n) if short else f"{n:,}" for n in numbers), _share(sums), *money]
+        calls, *tokens = (
+            _short(n) if short else f"{n:,}" for n in (sums.calls, sums.prompt_tokens, sums.completion_tokens)
+        )
+        if not sums.measured:
+            tokens = [_NOT_KNOWN if sums.answered else "–"] * 2
+        yield [*values, calls, *tokens, _share(sums), *money]
 
 
 def _share(sums: Sums) -> str:

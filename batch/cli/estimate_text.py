@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from batch.cli.sums import shared_text
+from batch.cli.sums import shared_text, taken_over_text
 from batch.cli.text import count, decimal, money, pairs, table, wrapped
 from batch.core.clock import MICROSECONDS, describe, iso
 from batch.core.plain import clean, quoted
@@ -75,6 +75,8 @@ def _to_ask(found: Forecast, checked: CheckedJob) -> str:
         lines.append(f"asked {survey.askings:,} times in all, for labels.samples = {samples}")
     if survey.shared:
         lines.append(shared_text(survey.shared))
+    if survey.taken_over:
+        lines.append(taken_over_text(survey.taken_over))
     if survey.unaskable:
         lines.append(
             f"{count(survey.unaskable, 'row')} cannot be asked and will fail: promptmill check --full names them"

@@ -84,6 +84,7 @@ def _lines(current: Status) -> Iterator[str]:
         labels_text,
         refreshed_text,
         shared_text,
+        taken_over_text,
         tokens_text,
     )
 
@@ -104,7 +105,8 @@ def _lines(current: Status) -> Iterator[str]:
             ("prompts", clean(", ".join(map(str, current.job.get("prompts") or ())))),
             ("rows", _rows(current) if current.run else ""),
             ("", refreshed_text(current.planned.refreshed)),
-            ("shared", shared_text(totals.rows_copied)),
+            ("", taken_over_text(current.planned.taken_over)),
+            ("shared", shared_text(max(0, totals.rows_copied - current.planned.taken_over))),
             ("calls", calls_text(totals) if totals.calls else ""),
             ("tokens", tokens_text(totals) if totals.calls else ""),
             ("cost", cost_text(totals) if totals.calls else ""),

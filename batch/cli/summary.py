@@ -18,6 +18,7 @@ from batch.cli.sums import (
     left_text,
     refreshed_text,
     shared_text,
+    taken_over_text,
     tokens_text,
     unasked_text,
     unlabelled_text,
@@ -99,7 +100,7 @@ def _lines(report: Report, job: Job, settled_here: int, prices: Prices) -> Itera
             ("prompts", clean(", ".join(job.prompt.variants))),
             ("rows", _rows(report)),
             ("allowed", _allowed(report)),
-            ("shared", shared_text(totals.rows_copied)),
+            ("shared", shared_text(max(0, totals.rows_copied - planned.taken_over))),
             ("calls", calls_text(totals)),
             ("tokens", tokens_text(totals)),
             ("cost", cost_text(totals)),
@@ -140,7 +141,7 @@ def _rows(report: Report) -> str:
     totals, planned = report.totals, report.planned
     reasons = [(planned.new, "new"), (planned.changed, "changed"), (planned.retried, "retried")]
     reasons.append((planned.short, "short of samples"))
-    carried = totals.rows - planned.admitted
+    carried = totals.rows - planned.admitted - planned.taken_over
     if report.state == "finished" and carried > 0:
         reasons.append((carried, "begun by an earlier run"))
     kinds = ", ".join(f"{number:,} {word}" for number, word in reasons if number)
@@ -155,6 +156,7 @@ def _rows(report: Report) -> str:
     left = ", ".join(f"{number:,} {word}" for number, word in alone if number)
     none = "the input has no rows" if planned.complete and not planned.read else ""
     lines = [text, none, f"{left}: left alone" if left else "", refreshed_text(planned.refreshed)]
+    lines.append(taken_over_text(planned.taken_over))
     return "\n".join(line for line in lines if line)
 
 

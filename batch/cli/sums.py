@@ -33,6 +33,11 @@ def refreshed_text(rows: int) -> str:
     )
 
 
+def taken_over_text(rows: int) -> str:
+    """How many rows get an answer that is there already under another name; empty for none."""
+    return f"{rows:,} answered before under the name of a former variant: taken over, nothing is sent" if rows else ""
+
+
 def shared_text(rows: int) -> str:
     """How many rows were not asked because another row asks the same; empty for none."""
     return f"{count(rows, 'row')} with the answer of another that asks the same (prompt.dedupe)" if rows else ""

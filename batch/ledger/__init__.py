@@ -7,5 +7,6 @@ files there should be), `unpublished` (what is to be written to them), `pruning`
 `copies` (rows that share an answer), `saved` (rows that wait for tasks), `waves` (rows that wait in batches), `orphans`
 (lines of batches that were lost with a ledger), `paid` (answers that were paid for and are in no row), `effects` (what
 tools did), `late` (answers after the end of their calls), `bounds` (what calls can come to), `totals` (sums over rows
-and calls), `model_sums` (those by model and lane), `schema` and `wal` (the file itself and the log beside it).
+and calls), `totals_texts` (what they mean), `model_sums` (those by model and lane), `schema` and `wal` (the file itself
+and the log beside it).
 """

@@ -5,5 +5,6 @@ knows no provider and decides nothing about a row. Doors: `folder` (`OutputFolde
 lie), `shards` (those of one job side by side), `mirror` and `uploads` (an output in an object store), `integrity`
 (whether ledger and files belong together), `publish` (`Publisher`), `parts` (Parquet files), `removal` (rows leave),
 `rebuild` (a new ledger from the files), `files` (JSON files, what a kill left), `unreadable` (what is said of a file
-that is damaged), `tables` (Arrow batches), `columns` (what they mean), `labelled` (labels as votes).
+that is damaged), `tables` (Arrow batches), `columns` (what they mean), `labelled` (labels as votes),
+`answers` (whole answers, read back).
 """

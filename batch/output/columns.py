@@ -163,7 +163,7 @@ RESULT_TEXTS: Final = {
     "flags": "What to know about an answer that is kept all the same: promptmill explain flags lists them.",
     "messages": "The part of the conversation that output.messages asks for, as JSON text.",
     "turns": "How many replies the model gave.",
-    "calls": "How many calls this result took, failed ones too; 0 where deduplicated_from names another row.",
+    "calls": "How many calls this result took, failed ones too; 0 where deduplicated_from names a row.",
     "tool_calls": "How many tools the model called for the row.",
     "tool_errors": "How many of these calls gave the model an error and no result.",
     "unknown_calls": "How many of the calls were sent and never answered: possibly billed, not in the sums.",
@@ -181,7 +181,7 @@ RESULT_TEXTS: Final = {
     "endpoint": "Which of several addresses was asked last (model.endpoints); null where the job has one.",
     "fingerprint": "A hash of what was asked. A row is asked again when it changes.",
     "deduplicated_from": "The row_id of the row that was asked and whose answer this one shares (prompt.dedupe); "
-    "null of a row that was asked itself.",
+    "its own where the answer stood under the name of a former variant; null of a row that was asked itself.",
     "error_kind": "Why the row failed: promptmill explain errors lists the kinds.",
     "error_code": "The provider's own code for it, or ours.",
     "error_message": "The same in words, with the way out.",

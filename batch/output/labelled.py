@@ -74,7 +74,7 @@ def _voted(row: dict[str, Any], results: pa.Schema) -> Labelling | None:
         if sure is not None:
             votes[0] = _sure(votes[0], sure)
         return Labelling(votes=tuple(votes), samples=round(votes[0].count / row["agreement"]))
-    label = _label(row, results)
+    label = label_of(row, results)
     if label is None:
         return None
     vote = Vote(vote_of(label), 1)
@@ -85,7 +85,7 @@ def _sure(vote: Vote, chance: float) -> Vote:
     return Vote(vote.label, vote.count, chance * vote.count, vote.count)
 
 
-def _label(row: dict[str, Any], results: pa.Schema) -> Any:
+def label_of(row: dict[str, Any], results: pa.Schema) -> Any:
     """The label in the columns of a row: a name, or an object of its properties."""
     of = {
         field.name: field.metadata[PROPERTY_KEY.encode()].decode()

@@ -16,6 +16,7 @@ import pyarrow as pa
 from batch.core.errors import StorageError
 from batch.core.flags import TIE
 from batch.ledger.reader import PendingRow
+from batch.output.answers import tables_with
 from batch.output.parts import PartReader
 
 _OF_ANSWER: Final = ("answer", "reasoning", "finish_reason", "model", "messages")
@@ -47,23 +48,10 @@ def with_standing(part: Path, rows: list[PendingRow]) -> list[PendingRow]:
 
 
 def _rows_at(part: Path, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """The rows of a part with these numbers; row groups that have none of them are not read."""
-    wanted = pa.array(numbers, pa.int64())
+    """The rows of a part with these numbers."""
     with PartReader(part) as file:
-        place = file.schema_arrow.names.index("row_number")
-        for group in range(file.num_row_groups):
-            found = file.metadata.row_group(group).column(place)
-            statistics = found.statistics if found.path_in_schema == "row_number" else None
-            if statistics is None or not statistics.has_min_max:
-                low, high = numbers[0], numbers[-1]
-            else:
-                low, high = statistics.min, statistics.max
-            if high < numbers[0] or low > numbers[-1]:
-                continue
-            import pyarrow.compute as pc  # noqa: PLC0415 - slow to load, and hardly ever needed
-
-            table = file.read_row_group(group, columns=list(_READ))
-            yield from table.filter(pc.is_in(table.column("row_number"), wanted)).to_pylist()
+        for table in tables_with(file, numbers, _READ):
+            yield from table.to_pylist()
 
 
 def _kept(row: PendingRow, stands: dict[str, Any] | None) -> PendingRow:

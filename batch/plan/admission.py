@@ -28,13 +28,13 @@ _encode = msgspec.msgpack.Encoder().encode
 
 TO_ASK: Final = 0
 SETTLED: Final = 1
-"""It cannot be asked, and has its outcome."""
+"""It is not asked, and has its outcome: why it cannot be, or the answer that it takes over."""
 TO_REFRESH: Final = 3
 """It is not asked, and only its output columns are to be written."""
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """One row of a range: its identity, its place, and its outcome if it cannot even be asked.
+    """One row of a range: its identity, its place, and its outcome if it is not asked.
 
     The first fields stand in the order in which the ledger is given them.
     """
@@ -97,7 +97,7 @@ class Counts(NamedTuple):
     unsettled: Counter[int]
     """By part, the same."""
     ended: list[tuple[int, Outcome]]
-    """Of each row that cannot be asked, its part and its outcome."""
+    """Of each row that is admitted with its outcome, its part and that."""
     refreshed: Counter[int]
     """By part, rows that are not asked and whose output columns are to be written."""
 

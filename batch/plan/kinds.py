@@ -14,8 +14,9 @@ from batch.labels.samples import NO_SAMPLES, Sampling, short_of_samples
 from batch.labels.tries import more_allowed
 from batch.ledger.reader import Entry
 
-Needs = Literal["asked", "refreshed", "learned", "nothing"]
-"""What a row needs: an answer; its columns written as they are now; the index to learn what they are; nothing."""
+Needs = Literal["asked", "taken", "refreshed", "learned", "nothing"]
+"""What a row needs: an answer; the one that stands under the name of a former variant; its columns written as they are
+now; the index to learn what they are; nothing."""
 
 
 def kind_of(entry: Entry | None, fingerprint: bytes, labels: LabelSpec | None = None) -> Kind | None:

@@ -8,7 +8,8 @@ What needs work: no outcome yet (new), another fingerprint (changed), failed but
 than the job wants it now (short of samples). An outcome for the same question is never bought again, and a row that
 failed for good waits for a new fingerprint, or for a command that asks for all failed rows. A command may do some of
 these kinds of work only; the other rows are counted and stay. A row that is not asked and whose other columns changed
-is admitted to be written anew: the table follows the input.
+is admitted to be written anew: the table follows the input. A row whose question stands answered under the name of a
+former variant is admitted with that answer.
 
 A row that cannot be asked (unreadable line, duplicate key, template fault) is admitted with its outcome, as failed. A
 shard meets the rows of others, because repeats are told apart over the whole source, and passes over them.
@@ -24,7 +25,7 @@ import pyarrow as pa
 
 from batch.core import failpoints
 from batch.core.clock import Clock
-from batch.core.records import Failure, Outcome, RowRequest
+from batch.core.records import Failure, Outcome
 from batch.input.batches import Position, SourceBatch
 from batch.input.content import contents
 from batch.input.source import Source
@@ -32,53 +33,29 @@ from batch.input.spill import SpillWriter
 from batch.job.job import Job
 from batch.job.options import ORDINARY, Kind, listed
 from batch.job.shard import shard_of
-from batch.labels.samples import NO_SAMPLES
+from batch.labels.samples import NO_SAMPLES, Sampling
 from batch.ledger.reader import Entry
 from batch.ledger.totals import Planned
 from batch.output.folder import OutputFolder
 from batch.plan.admission import SETTLED, TO_ASK, TO_REFRESH, Admitted, RangePlan, spilled_rows
+from batch.plan.former import Former, Taken
+from batch.plan.found import Found
 from batch.plan.kinds import Needs, kind_of, samples_had
 from batch.plan.lookups import Lookups
 from batch.plan.numbers import Least, Numbers
 from batch.plan.question import Question, question, unaskable
 from batch.plan.row_ids import Seen, identify
-from batch.prompts.variants import Packed, Variant, Variants
+from batch.prompts.variants import Variant, Variants
 
 RANGE_BYTES: Final = 256 << 20
+ANSWER_BYTES: Final = 32 << 20
+"""A range takes over no more answers than these: until it is durable they lie in memory."""
 SCAN_ROWS: Final = 100_000  # rows read without finding work before the position is made durable all the same
 FIRST_ROWS: Final = 500
 """Rows of the first range of a process, or one for each call in flight: others are planned while these are sent."""
 READ_ROWS: Final = 1_000
 READ_BYTES: Final = 2 << 20
 """Of the source, read at once: in memory they lie several times, as text, as values and as columns."""
-KEPT_ROW_BYTES: Final = 16 << 10
-"""A row whose messages are larger is rendered again: that costs little beside sending it, and keeping it would not."""
-
-
-class _Found(msgspec.Struct):
-    """What a range has so far."""
-
-    numbers: Numbers
-    """The next free ones behind it."""
-    planned: Planned
-    rows: list[Admitted] = []
-    seen: Seen = {}
-    known: list[tuple[str, str, bytes]] = []
-    """(row_id, variant, content) that the index is to learn."""
-    requests: list[Packed | None] = []
-    """For each row what it asks, as far as that is kept."""
-    rooms: dict[str, int] = {}
-    """By model, how many bytes of that may still be kept."""
-
-    def add(self, row: Admitted, variant: Variant, request: RowRequest | None) -> None:
-        """Take up a row in one variant; `request` is what it asks, None when it is not asked."""
-        self.rows.append(row)
-        packed = None
-        if request is not None and self.rooms.get(variant.model, 0) > 0:
-            packed = variant.packed(request) if request.bytes <= KEPT_ROW_BYTES else None
-            # When one is not kept, none behind it is.
-            self.rooms[variant.model] = 0 if packed is None else self.rooms[variant.model] - request.bytes
-        self.requests.append(packed)
 
 
 class Planner:
@@ -161,7 +138,7 @@ class Planner:
         """
         numbers = self._numbers
         planned = msgspec.structs.replace(self._planned, kinds=listed(self._kinds), empty=self._job.prompt.empty)
-        found = _Found(msgspec.structs.replace(numbers), planned, rooms=dict(rooms or {}))
+        found = Found(msgspec.structs.replace(numbers), planned, rooms=dict(rooms or {}))
         path, own = self._folder.spill(numbers.range), self._source.rest_is_input
         spill = SpillWriter(path, self._spill_schema, rest_is_input=own)
         rows = found.rows
@@ -169,7 +146,7 @@ class Planner:
         scanned = size = 0
         try:
             while (taken_in := spilled_rows(rows)) < most and size < RANGE_BYTES and scanned < SCAN_ROWS:
-                if self._enough(planned) or self._stopped():
+                if self._enough(planned) or self._stopped() or found.answers >= ANSWER_BYTES:
                     break
                 batch = self._reader.read(min(READ_ROWS, most - taken_in), READ_BYTES)
                 if batch is None:
@@ -192,7 +169,7 @@ class Planner:
             spill.abort()
         return self._plan(found, spill.footprint if rows else None)
 
-    def _plan(self, found: _Found, spill: tuple[int, bytes] | None) -> RangePlan:
+    def _plan(self, found: Found, spill: tuple[int, bytes] | None) -> RangePlan:
         """The plan of what was found; the next one goes on behind it."""
         numbers, rows = self._numbers, found.rows
         new_part = self._in_part > 0 or any(row.part == numbers.part for row in rows)
@@ -225,10 +202,12 @@ class Planner:
         while not self._stopped() and (batch := self._reader.read(READ_ROWS, READ_BYTES)) is not None:
             known = identify(batch, self._job.input, seen, self._ledger)
             entries = self._ledger.entries([row.row_id for row in known])
+            former = Former(entries.values(), self._variants.by_name, self._job.labels)
             for index, row in enumerate(known):
                 row.note(seen)
                 if self._takes(row.row_id) and any(
-                    self._candidate(one, row.row_id, entries, (batch, index, row.fault)) for one in self._variants
+                    self._candidate(one, row.row_id, entries, former, (batch, index, row.fault))
+                    for one in self._variants
                 ):
                     yield row.row_id
 
@@ -237,22 +216,26 @@ class Planner:
         variant: Variant,
         row_id: str,
         entries: Mapping[tuple[str, str], Entry],
+        former: Former,
         row: tuple[SourceBatch, int, Failure | None],
     ) -> bool:
         """Whether a row would be admitted for a variant; only one with an outcome has to be rendered for that."""
         if (row_id, variant.name) in self._carried:
             return False
         entry = entries.get((row_id, variant.name))
-        if entry is None or entry.status is None:
+        if not former and (entry is None or entry.status is None):
             return "new" in self._kinds
-        return kind_of(entry, _asked(variant, entry, *row).fingerprint, self._job.labels) in self._kinds
+        asked = _asked(variant, entry, *row)
+        kind = kind_of(entry, asked.fingerprint, self._job.labels)
+        return kind in self._kinds and former.entry(row_id, kind, asked) is None
 
-    def _choose(self, batch: SourceBatch, found: _Found) -> tuple[list[int], int]:
+    def _choose(self, batch: SourceBatch, found: Found) -> tuple[list[int], int]:
         """Take up the rows of `batch` that are to be asked or written; their indexes, and how many were looked at."""
         known = identify(batch, self._job.input, found.seen, self._lookups)
         entries = self._lookups.entries([row.row_id for row in known])
         places = {entry.row_id: (entry.row_number, entry.part) for entry in entries.values()}
         hashes = contents(batch, self._outputs, [row.form for row in known])
+        former = Former(entries.values(), self._variants.by_name, self._job.labels)
         planned, carried, numbers, idx = found.planned, self._carried, found.numbers, spilled_rows(found.rows)
         chosen: list[int] = []
         for index, row in enumerate(known):
@@ -273,18 +256,19 @@ class Planner:
                     continue
                 entry = entries.get((row_id, name))
                 asked = _asked(variant, entry, batch, index, row.fault)
-                needs = self._needs(entry, asked.fingerprint, content, planned)
+                taken = self._take_over(former, row_id, entry, asked) if former else None
+                if taken is None:
+                    needs = self._needs(entry, asked.fingerprint, content, planned)
+                    state, outcome, had = self._admission(needs, variant, entry, asked)
+                else:
+                    planned.taken_over += 1
+                    needs, state, had = "taken", SETTLED, NO_SAMPLES
+                    asked, outcome = taken
                 if needs == "learned":
                     found.known.append((row_id, name, content))
-                if needs not in ("asked", "refreshed"):
+                if needs in ("learned", "nothing"):
                     continue
-                added = True
-                state, outcome, had = TO_REFRESH, None, NO_SAMPLES
-                if needs == "asked":
-                    asks, state = True, TO_ASK
-                    if asked.fault is not None:
-                        state, outcome = SETTLED, self._unaskable(variant.model, asked, asked.fault)
-                    had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+                added, asks = True, asks or needs == "asked"
                 who, where = (row_id, name, variant.number, idx), (row_number, part)
                 admitted = Admitted(*who, *where, asked.fingerprint, content, state, outcome, had)
                 found.add(admitted, variant, asked.request if state == TO_ASK else None)
@@ -294,6 +278,23 @@ class Planner:
                 planned.source_rows += asks
                 numbers.row_number += row_id not in places
         return chosen, len(known)
+
+    def _take_over(self, former: Former, row_id: str, entry: Entry | None, asked: Question) -> Taken | None:
+        """The answer that a row gets that stands under the name of a former variant; None where it gets none."""
+        kind = kind_of(entry, asked.fingerprint, self._job.labels)
+        answer = former.entry(row_id, kind, asked) if kind in self._kinds else None
+        return None if answer is None else former.take(answer, asked, self._folder, self._clock.now_us())
+
+    def _admission(
+        self, needs: Needs, variant: Variant, entry: Entry | None, asked: Question
+    ) -> tuple[int, Outcome | None, Sampling]:
+        """What a row is admitted for, with the outcome it has if it cannot be asked, and the samples it had."""
+        if needs != "asked":
+            return TO_REFRESH, None, NO_SAMPLES
+        had = NO_SAMPLES if entry is None else samples_had(entry, asked.fingerprint, self._job.labels)
+        if asked.fault is None:
+            return TO_ASK, None, had
+        return SETTLED, self._unaskable(variant.model, asked, asked.fault), had
 
     def _takes(self, row_id: str) -> bool:
         """Whether a row takes part: it is of this shard, and drawn where rows were."""

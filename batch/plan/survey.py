@@ -27,6 +27,7 @@ from batch.ledger.reader import Entry
 from batch.ledger.waves import BegunRow
 from batch.plan import history
 from batch.plan.asked import Asked
+from batch.plan.former import Former
 from batch.plan.gone import Pass
 from batch.plan.history import History
 from batch.plan.kinds import kind_of, samples_had
@@ -98,6 +99,8 @@ class Survey(msgspec.Struct):
     """Of the rows that need work, those that fail without being sent."""
     shared: int = 0
     """Of the rows that need work, those that are not sent because another one asks the same, and gets the answer."""
+    taken_over: int = 0
+    """Rows that are not sent, because their question stands answered under the name of a former variant."""
     standing: int = 0
     """Rows that failed for good, and are left alone."""
     unchanged: int = 0
@@ -201,6 +204,7 @@ class _Look:
     def _take(self, batch: SourceBatch) -> None:
         rows = self._table.take(batch)
         entries = {} if self._index is None else self._index.entries([row.row_id for row in rows])
+        former = Former(entries.values(), self._checked.variants.by_name, self._checked.job.labels)
         self.found.read += len(rows)
         for index, row in enumerate(rows):
             if self._shard is not None and not self._shard.has(row.row_id):
@@ -216,8 +220,15 @@ class _Look:
                     self.found.unchanged += 1  # answered by a run that has not published it yet
                 elif (begun := self._under_way.take(key, asked)) is not None:
                     self._go_on(variant.model, begun, entry, asked)
-                else:
+                elif not (former and self._takes_over(former, row.row_id, entry, asked)):
                     self._count(variant.model, key, entry, asked)
+
+    def _takes_over(self, former: Former, row_id: str, entry: Entry | None, asked: Question) -> bool:
+        """Whether a row gets an answer that stands under the name of a former variant; it is counted then."""
+        kind = kind_of(entry, asked.fingerprint, self._checked.job.labels)
+        taken = kind in ORDINARY and former.entry(row_id, kind, asked) is not None
+        self.found.taken_over += taken
+        return taken
 
     def end(self) -> None:
         """The input was read."""

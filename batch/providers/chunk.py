@@ -66,6 +66,13 @@ class Chunk(msgspec.Struct):
 
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_RENAMED: Final = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "input_tokens_details": "prompt_tokens_details",
+    "output_tokens_details": "completion_tokens_details",
+}
+"""What the Responses API calls them, and gateways that pass its counts on."""
 _SAYS_NOTHING: Final = frozenset({b"null", b"0", b"0.0", b"{}", b"[]", b'""'})
 _decode: Final = msgspec.json.Decoder(Chunk).decode
 
@@ -115,6 +122,7 @@ def add_usage(earlier: loose_json.Fields | None, later: loose_json.Fields) -> lo
         earlier: what the chunks before said; None when they said nothing.
         later: what this chunk says.
     """
+    later = _renamed(later)
     if not earlier:
         return later
     counts = [bytes(later[name]).strip() for name in _COUNTS if name in later]
@@ -133,6 +141,17 @@ def add_usage(earlier: loose_json.Fields | None, later: loose_json.Fields) -> lo
     if of_one_part and prompt is not None and written is not None and total is not None and total < prompt + written:
         del usage["total_tokens"]
     return usage
+
+
+def _renamed(usage: loose_json.Fields) -> loose_json.Fields:
+    """The same with one name for each count; where both stand and one says nothing, the other counts."""
+    if not any(name in usage for name in _RENAMED):
+        return usage
+    named = {name: raw for name, raw in usage.items() if name not in _RENAMED}
+    for other, name in _RENAMED.items():
+        if other in usage and (name not in named or bytes(named[name]).strip() in _SAYS_NOTHING):
+            named[name] = usage[other]
+    return named
 
 
 def _loose_message(choice: loose_json.Fields) -> Delta | None:

@@ -35,8 +35,8 @@ class _CompletionDetails(msgspec.Struct, gc=False):
 
 
 class _Usage(msgspec.Struct, gc=False):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     total_tokens: int | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
@@ -46,6 +46,11 @@ class _Usage(msgspec.Struct, gc=False):
     """Moonshot says it here."""
     reasoning_tokens: int | None = None
     """Perplexity and Gemini's gateways say it here."""
+    input_tokens: int | None = None
+    """The name of prompt_tokens in the Responses API, and in gateways that pass its counts on; the next three alike."""
+    output_tokens: int | None = None
+    input_tokens_details: _PromptDetails | None = None
+    output_tokens_details: _CompletionDetails | None = None
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -180,17 +185,22 @@ def _tokens(raw: msgspec.Raw, content: str | None) -> tuple[TokenChance, ...]:
 
 def _usage(counted: _Usage, said_something: bool) -> Usage | None:
     prompt, written = counted.prompt_tokens, counted.completion_tokens
+    if not prompt or not written:
+        prompt, written = _counts(counted, said_something)
+        if prompt is None or written is None:
+            return None
     total = prompt + written if counted.total_tokens is None else counted.total_tokens
     if not (0 <= prompt <= TOKENS_MAX and 0 <= written <= TOKENS_MAX and 0 <= total <= 2 * TOKENS_MAX):
         return None
     if said_something and not (prompt or written or total):
         return None  # all zeros under a real answer is a server that did not count
     thought = counted.reasoning_tokens
-    if counted.completion_tokens_details is not None and thought is None:
-        thought = counted.completion_tokens_details.reasoning_tokens
+    after = counted.completion_tokens_details or counted.output_tokens_details
+    if after is not None and thought is None:
+        thought = after.reasoning_tokens
     if thought is not None and thought > 0 and total == prompt + written + thought:
         written += thought  # xAI and Gemini count what was thought beside what was written; it is billed like it
-    before = counted.prompt_tokens_details
+    before = counted.prompt_tokens_details or counted.input_tokens_details
     cached, stored = counted.cached_tokens, None
     if before is not None:
         cached = before.cached_tokens if before.cached_tokens is not None else cached
@@ -209,6 +219,28 @@ def _usage(counted: _Usage, said_something: bool) -> Usage | None:
     )
 
 
+def _counts(counted: _Usage, said_something: bool) -> tuple[int | None, int | None]:
+    """What was asked and what was written, under either name; None is what does not follow from what was told.
+
+    One of them and the total give the other, unless that would be nothing: no prompt has no tokens, and under an answer
+    that says something a total as large as the prompt is that of a server that counted no further.
+    """
+    prompt = counted.prompt_tokens or _first(counted.input_tokens, counted.prompt_tokens)
+    written = counted.completion_tokens or _first(counted.output_tokens, counted.completion_tokens)
+    total = counted.total_tokens
+    if total is None or (prompt is None) == (written is None):
+        return prompt, written
+    other = total - (prompt or 0) - (written or 0)
+    if prompt is None:
+        return (other if other > 0 else None), written
+    return prompt, (other if other > 0 or (other == 0 and not said_something) else None)
+
+
+def _first(*counts: int | None) -> int | None:
+    """The first count that was told."""
+    return next((count for count in counts if count is not None), None)
+
+
 def _part(count: int | None, of: int) -> int | None:
     """The count of a part of the tokens; None when it is larger than the whole, and so cannot be true."""
     return count if count is not None and 0 <= count <= of else None
@@ -216,14 +248,16 @@ def _part(count: int | None, of: int) -> int | None:
 
 def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
     fields = loose_json.as_object(raw) or {}
-    prompt, written = loose_json.as_int(fields.get("prompt_tokens")), loose_json.as_int(fields.get("completion_tokens"))
-    if prompt is None or written is None:
-        return None
-    before = loose_json.as_object(fields.get("prompt_tokens_details")) or {}
-    after = loose_json.as_object(fields.get("completion_tokens_details")) or {}
+    before, after = (
+        loose_json.as_object(fields.get(name)) or loose_json.as_object(fields.get(other)) or {}
+        for name, other in (
+            ("prompt_tokens_details", "input_tokens_details"),
+            ("completion_tokens_details", "output_tokens_details"),
+        )
+    )
     counted = _Usage(
-        prompt,
-        written,
+        loose_json.as_int(fields.get("prompt_tokens")),
+        loose_json.as_int(fields.get("completion_tokens")),
         loose_json.as_int(fields.get("total_tokens")),
         _PromptDetails(
             loose_json.as_int(before.get("cached_tokens")),
@@ -234,6 +268,8 @@ def _loose_usage(raw: msgspec.Raw | None, said_something: bool) -> Usage | None:
         loose_json.as_int(fields.get("prompt_cache_hit_tokens")),
         loose_json.as_int(fields.get("cached_tokens")),
         loose_json.as_int(fields.get("reasoning_tokens")),
+        loose_json.as_int(fields.get("input_tokens")),
+        loose_json.as_int(fields.get("output_tokens")),
     )
     return _usage(counted, said_something)
 

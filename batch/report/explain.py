@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from batch.core.codes import CODES
 from batch.core.errors import EXITS, FAILURES, RefusedToStart
 from batch.core.flags import FLAGS
 from batch.core.nearest import did_you_mean, nearest
@@ -20,7 +21,7 @@ from batch.core.states import STATES
 from batch.job import lanes
 from batch.job.keys import SECTION_TEXTS, all_keys
 from batch.job.options import KINDS
-from batch.ledger.totals import PLANNED, TOTALS
+from batch.ledger.totals_texts import PLANNED, TOTALS
 from batch.money.pricekeys import KEYS as PRICE_KEYS
 from batch.output.columns import (
     CALL_TEXTS,
@@ -46,6 +47,11 @@ from batch.report.row import STAGES
 from batch.run.metric_families import METRICS
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
+
+_OF_ERRORS = (
+    "Why a row or a call failed: the kinds in the column error_kind. What we write into error_code ourselves: "
+    "promptmill explain codes."
+)
 
 
 class Topic(NamedTuple):
@@ -127,7 +133,7 @@ def groups(
             "What the column flags may say of an answer, and the flags of the commands.",
             (*_row_flags(), *flags),
         ),
-        Group("errors", "Why a row or a call failed: the kinds in the column error_kind.", tuple(_errors())),
+        Group("errors", _OF_ERRORS, tuple(_errors())),
         Group("exits", "What the command ends with.", tuple(_exits())),
         Group(
             "variables",
@@ -171,7 +177,9 @@ def find(there: Sequence[Group], asked: str) -> list[Found]:
     if (group := groups_named.get(word)) is not None:
         return [Found(f"{group.name}: {group.text}", group.topics, whole=False)]
     found = (
-        _named(everything, word) or _kind(groups_named["errors"], word) or _named(everything, word.partition("/")[0])
+        _named(everything, word)
+        or _kind(everything, groups_named["errors"], word)
+        or _named(everything, word.partition("/")[0])
     )
     if (group := groups_named.get(f"{word}s")) is not None:
         return [*find(there, group.name), *found]
@@ -180,12 +188,13 @@ def find(there: Sequence[Group], asked: str) -> list[Found]:
     return found
 
 
-def _kind(errors: Group, word: str) -> list[Found]:
-    """The kind of error in `rate_limit/1302`, as status has it, or in `failed/label`: that one and no namesake."""
+def _kind(everything: Sequence[Topic], errors: Group, word: str) -> list[Found]:
+    """The kind of error in `rate_limit/1302`, as status has it, or in `failed/label`, with the code if it is ours."""
     parts = word.split("/")
-    names = parts[1:2] if parts[0] == "failed" else parts[:1]
-    topics = tuple(topic for topic in errors.topics if len(parts) > 1 and topic.name in names)
-    return [Found("", topics, whole=True)] if topics else []
+    kind, code = parts[1:3] if parts[0] == "failed" else parts[:2], f"code {parts[-1]}"
+    topics = [topic for topic in errors.topics if len(parts) > 1 and topic.name == kind[0]]
+    topics += [topic for topic in everything if topics and len(kind) > 1 and topic.name == code]
+    return [Found("", tuple(topics), whole=True)] if topics else []
 
 
 def _named(everything: Sequence[Topic], word: str) -> list[Found]:
@@ -271,6 +280,7 @@ _WORDS = (
     ("state", "state of a run", STATES),
     ("reason", "why a row is asked", KINDS),
     ("stage", "how far a row is", STAGES),
+    ("code", "code of an error", CODES),
     ("call", "how a call ended", CALL_STATES),
     ("lane", "how requests travel", lanes.TEXTS),
     ("finish_reason", "how an answer ended", FINISH_REASONS),

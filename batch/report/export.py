@@ -22,9 +22,11 @@ from batch.core.durable import AtomicFile
 from batch.core.errors import RefusedToStart, StorageError
 from batch.core.nearest import suggestion
 from batch.ledger.reader import LedgerReader
+from batch.output import tables
 from batch.output.folder import OutputFolder
 from batch.output.parts import PartReader
 from batch.output.unreadable import unreadable
+from batch.plan.kept import INPUTS
 from batch.report import sheet
 from batch.report.folders import opened
 from batch.report.missing import opening
@@ -86,14 +88,15 @@ def export(out: Path, target: Path, *, columns: Sequence[str] = (), failed: bool
     with LedgerReader(folder.ledger) as reader:
         parts = [folder.part(number) for number in reader.parts()]
         sources = {run.source for run in reader.runs()}
-    if not parts:
+        none = None if parts else _without_rows(reader)
+    if not parts and none is None:
         raise RefusedToStart(f"{folder.text}: has no results yet. Export once a part is published.")
     if lost := opening(folder, parts)[1]:
         raise StorageError(lost[0].reason)
     path = target_of(folder, target, sources)
     if path.suffix.lower() not in FORMATS:
         raise RefusedToStart(f"{target}: the ending of the file says its format: {', '.join(FORMATS)}.")
-    schema = _chosen(folder, parts[-1], columns)
+    schema = _chosen(folder, _schema(parts[-1]) if none is None else none, columns)
     if path.suffix.lower() == ".xlsx":
         sheet.require(_count(parts, failed=failed), len(schema))
     return _write(path, schema, parts, failed=failed)
@@ -164,12 +167,25 @@ def target_of(folder: OutputFolder, target: Path, sources: Collection[str]) -> P
     return path
 
 
-def _chosen(folder: OutputFolder, part: Path, columns: Sequence[str]) -> pa.Schema:
-    """The columns to write; those of the newest part, which has all of them."""
+def _without_rows(reader: LedgerReader) -> pa.Schema | None:
+    """The columns of a table whose last run came to its end and found no row; None where rows are still to come."""
+    runs, inputs = reader.runs(), reader.meta(INPUTS)
+    if not runs or runs[-1].state != "finished" or inputs is None:
+        return None
+    labels = reader.meta(tables.LABELS)
+    of_labels = () if labels is None else pa.ipc.read_schema(pa.py_buffer(labels))
+    return tables.result_schema(pa.ipc.read_schema(pa.py_buffer(inputs)), None, of_labels)
+
+
+def _schema(part: Path) -> pa.Schema:
     try:
-        schema = pq.read_schema(part)
+        return pq.read_schema(part)
     except (OSError, pa.ArrowException) as exc:
         raise unreadable(part, exc) from exc
+
+
+def _chosen(folder: OutputFolder, schema: pa.Schema, columns: Sequence[str]) -> pa.Schema:
+    """The columns to write, of those of the table; the newest part has all of them."""
     chosen = []
     for text in columns:
         names = [text] if text in schema.names else [name.strip() for name in text.split(",") if name.strip()]

@@ -24,7 +24,8 @@ KEYS: Final[dict[str, str]] = {
     "input_rows": "Rows of the input.",
     "rows": "Rows by what becomes of them; a row counts once for each variant. to_ask: those that will be sent. short: "
     "those among them that lack samples. askings: how often they are asked in all, as labels.samples says. shared: "
-    "those that are not sent because another one asks the same, and get its answer (prompt.dedupe). begun: those among "
+    "those that are not sent because another one asks the same, and get its answer (prompt.dedupe). taken_over: those "
+    "beside to_ask that get the answer which stands under the name of a former variant. begun: those among "
     "to_ask that an earlier run left in the middle. under_way: those beside to_ask whose call is in a task or a batch "
     "at the provider; it is collected and not bought again. superseded: further calls there, of rows that are gone or "
     "ask something else by now.",
@@ -74,6 +75,7 @@ def public(found: Forecast, checked: CheckedJob, sample: Mapping[str, Any] | Non
             "under_way": sum(map(survey.rows_bought, survey.bought)),
             "superseded": survey.superseded.total(),
             "shared": survey.shared,
+            "taken_over": survey.taken_over,
             "cannot_be_asked": survey.unaskable,
             "unchanged": survey.unchanged,
             "failed_for_good": survey.standing,

@@ -59,6 +59,35 @@ def test_cost_tells_the_groups_and_what_is_to_know_of_all_calls(tmp_path: Path, 
     ]
 
 
+def test_tokens_that_no_answer_told_are_not_known_and_not_0(tmp_path: Path, cli: Cli) -> None:
+    """A service without usage: `cost` said 0 tokens, and `status` "unknown". What was refused is known to be nothing."""
+    at = {"sent_at_us": OCTOBER_US}
+    silent = {"usage": None, "cost": None, **at}
+    calls = [
+        BookCall(call(0, model_asked="silent", **silent), 0),
+        BookCall(refused(1, model_asked="silent", **at), 1),
+        BookCall(refused(2, model_asked="busy", **at), 2),
+        BookCall(call(3, model_asked="half", **silent), 3),
+        BookCall(call(4, model_asked="half", **at), 4),
+        BookCall(unknown(5, model_asked="gone", **at), 5),
+    ]
+    out = book(tmp_path / "out", calls, [BookRow(number, first_us=OCTOBER_US) for number in range(6)]).root
+    told = json.loads(cli("cost", out, "--by", "model", "--json").out)["groups"]
+    sums: dict[str, list[Any]] = {}
+    for group in told:
+        sums.setdefault(group["model"], []).append((group["prompt_tokens"], group["completion_tokens"]))
+    assert sums["silent"] == [(None, None)]
+    assert sums["gone"] == [(None, None)]
+    assert sums["busy"] == [(0, 0)]
+    assert (10, 5) in sums["half"]
+    lines = {line.split()[0]: line for line in cli("cost", out, "--by", "model").out.splitlines() if line}
+    assert lines["silent"].count("not known") >= 2
+    assert re.search(r" 1 +– +– ", lines["gone"])
+    assert re.search(r" 1 +0 +0 ", lines["busy"])
+    head, *rows = csv.reader(io.StringIO(cli("cost", out, "--by", "model", "--csv").out.removeprefix("\ufeff")))
+    assert {row[head.index("prompt_tokens")] for row in rows if row[0] == "silent"} == {""}
+
+
 def test_json_has_an_object_for_each_group_with_its_cost_as_decimal_text(tmp_path: Path, cli: Cli) -> None:
     """Never in exponent form, however small or large; `--csv` has the same in one line each."""
     out = small(tmp_path / "out")

@@ -10,6 +10,7 @@ import pytest
 
 from batch.cli import app
 from batch.cli.explain import command_flags
+from batch.core.codes import CODES
 from batch.job.keys import KEYS
 from batch.simulator.faults.register import BEHAVIOURS
 from tests.cli.conftest import ROOT, Cli
@@ -80,10 +81,18 @@ def test_a_topic_is_told_in_plain_words(words: list[str], told: list[str], cli: 
     [("failed/label", "label"), ("label/no_label", "label"), ("input/empty", "input"), ("failed/input/empty", "input")],
 )
 def test_a_kind_of_error_as_it_stands_in_a_summary_is_told_alone(written: str, kind: str, cli: Cli) -> None:
-    """Not with all else that is called so: a column, a section of the job, a line."""
+    """Not with all else that is called so: a column, a section of the job, a line. A code of ours is told beside it."""
     said = cli("explain", written).out
     assert said.startswith(f"{kind}  (kind of error)\n")
-    assert said.count("\n\n") == 0
+    own = re.findall(r"^code (\w+)  \(code of an error\)$", said, re.MULTILINE)
+    assert own == [code for code in written.split("/")[-1:] if code in CODES and code != kind]
+    assert said.count("\n\n") == len(own)
+
+
+@pytest.mark.parametrize("written", ["duplicate_key", "input/duplicate_key", "failed/input/duplicate_key"])
+def test_a_code_of_ours_is_told_however_a_summary_writes_it(written: str, cli: Cli) -> None:
+    """It was no topic, although rows fail with it."""
+    assert CODES["duplicate_key"][:40] in cli("explain", written).out
 
 
 def test_an_unknown_topic_names_near_ones_and_ends_with_2(cli: Cli) -> None:

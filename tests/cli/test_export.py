@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from batch.core.durable import AtomicFile
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Shell
 from tests.support.outfolders import finished
 
 
@@ -46,3 +47,22 @@ def test_export_ends_as_other_commands_do(tmp_path: Path, cli: Cli, monkeypatch:
     said = cli("export", out, tmp_path / "a.csv")
     assert (said.code, "No space left on device. Make room" in said.err) == (5, True)
     assert not [path for path in tmp_path.iterdir() if path.name != "out"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "xlsx"])
+def test_a_table_without_rows_is_a_file_with_its_columns(ending: str, shell: Shell) -> None:
+    """It said "Export once a part is published", and none ever is."""
+    job = shell.write([]) / "job.toml"
+    job.write_text(job.read_text("utf-8").replace("rows.jsonl", "rows.csv"), "utf-8")
+    (shell.folder / "rows.csv").write_text("id,text\n", "utf-8")
+    assert shell("run", ".", "--progress", "none").code == 0
+    said = shell("export", "out", f"a.{ending}")
+    assert (said.code, said.err) == (0, "")
+    assert re.fullmatch(rf".*a\.{ending}: 0 rows, \d+ columns\n", said.out)
+    if ending == "csv":
+        names = (shell.folder / "a.csv").read_text("utf-8-sig").strip().replace('"', "").split(",")
+        assert {"text", "row_id", "answer", "cost"} < set(names)
+    assert shell("export", "out", f"b.{ending}", "--columns", "row_id,answer").out.endswith("0 rows, 2 columns\n")
+    said = shell("export", "out", f"b.{ending}", "--columns", "answr")
+    assert said.code == 2
+    assert "Did you mean answer?" in said.err

@@ -300,6 +300,50 @@ def test_what_was_thought_beside_what_was_written_is_completion(
     assert (found.usage.total_tokens, found.usage.estimated) == (135, False)
 
 
+ONE_LACKS = [
+    ({"prompt_tokens": 3, "total_tokens": 5}, Usage(3, 2, 5)),
+    ({"completion_tokens": 2, "total_tokens": 5}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 5}, Usage(3, 2, 5)),
+    ({"prompt_tokens": "3", "total_tokens": 5.0}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 3, "total_tokens": 99, "reasoning_tokens": 94}, Usage(3, 96, 99, None, 94)),
+    ({"prompt_tokens": 3, "total_tokens": 3}, None),
+    ({"prompt_tokens": 5, "total_tokens": 3}, None),
+    ({"completion_tokens": 5, "total_tokens": 5}, None),
+    ({"prompt_tokens": 3}, None),
+    ({"completion_tokens": 3}, None),
+    ({"total_tokens": 3}, None),
+]
+OTHER_NAMES = [
+    ({"input_tokens": 3, "output_tokens": 2}, Usage(3, 2, 5)),
+    ({"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}, Usage(3, 2, 5)),
+    ({"input_tokens": 3, "total_tokens": 5}, Usage(3, 2, 5)),
+    ({"input_tokens": 3, "completion_tokens": 2}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 3, "completion_tokens": 2, "input_tokens": 0, "output_tokens": 0}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 0, "completion_tokens": 0, "input_tokens": 3, "output_tokens": 2}, Usage(3, 2, 5)),
+    ({"prompt_tokens": 3, "completion_tokens": 2, "input_tokens": 7, "output_tokens": 7}, Usage(3, 2, 5)),
+    (
+        {
+            "input_tokens": 30,
+            "output_tokens": "20",
+            "input_tokens_details": {"cached_tokens": 4},
+            "output_tokens_details": {"reasoning_tokens": 9},
+        },
+        Usage(30, 20, 50, 4, 9),
+    ),
+    ({"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}, None),
+]
+
+
+@BOTH
+@pytest.mark.parametrize(("usage", "expected"), [*ONE_LACKS, *OTHER_NAMES])
+def test_what_a_service_told_of_its_tokens_is_booked_as_far_as_it_follows(
+    dialect: Dialect, usage: dict[str, Any], expected: Usage | None
+) -> None:
+    """Two of three numbers, or the names of the Responses API: all of it was unknown, and so was the cost."""
+    assert reply(dialect, answer(usage=usage)).usage == expected
+    assert reply(dialect, {**answer(usage=usage), "id": 831}).usage == expected  # read field by field
+
+
 @BOTH
 @pytest.mark.parametrize("count", [2**40, 2**63, 10**30, 100_000_001])
 def test_a_count_that_no_call_can_have_is_no_bill(dialect: Dialect, count: int) -> None:

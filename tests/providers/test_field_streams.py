@@ -47,6 +47,9 @@ PARTS = {
         {"prompt_tokens": 8, "completion_tokens": 262, "total_tokens": 270},
         {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "prompt_tokens_details": {"cached_tokens": 0}},
     ],
+    "prompt and total": [{"prompt_tokens": 8, "total_tokens": 9}, {"prompt_tokens": 8, "total_tokens": 270}],
+    "by other names": [{"input_tokens": 8, "output_tokens": 0}, {"input_tokens": 8, "output_tokens": 262}],
+    "one of each name": [{"prompt_tokens": 8, "completion_tokens": 0}, {"output_tokens": 262}],
     "whole, then nothing": [{"prompt_tokens": 8, "completion_tokens": 262, "total_tokens": 270}, {}, None],
 }  # fmt: skip
 

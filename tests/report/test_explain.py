@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 
 from batch.core import errors, flags, records
+from batch.core.codes import CODES
 from batch.core.errors import RefusedToStart
 from batch.core.states import STATES
 from batch.job import keys, lanes, options
-from batch.ledger import totals
+from batch.ledger import totals, totals_texts
 from batch.money import pricekeys
 from batch.output import columns, tables
 from batch.plan import doctor
@@ -79,13 +80,13 @@ def test_every_word_for_how_something_stands_is_explained() -> None:
     assert list(lanes.TEXTS) == [*records.LANES, lanes.AUTO]
     assert list(row.STAGES) == list(get_args(row.Stage))
     assert set(finish_reasons.TEXTS) == {*finish_reasons.MEANINGS.values(), finish_reasons.UNKNOWN}
-    assert list(totals.PLANNED) == list(totals.Planned.__struct_fields__)
-    assert list(totals.TOTALS) == list(totals.Totals().public())
+    assert list(totals_texts.PLANNED) == list(totals.Planned.__struct_fields__)
+    assert list(totals_texts.TOTALS) == list(totals.Totals().public())
     assert list(progress.PROGRESS) == list(progress.waiting("").public())
     told = [topic for topic in BY_NAME["words"] if topic.what != WORD.what]
     assert all(topic.text.endswith(".") for topic in told)
-    tables = (STATES, options.KINDS, row.STAGES, records.CALL_STATES, lanes.TEXTS, finish_reasons.TEXTS)
-    numbers = (status_files.RUN_FILE, totals.PLANNED, totals.TOTALS, progress.PROGRESS)
+    tables = (STATES, options.KINDS, row.STAGES, CODES, records.CALL_STATES, lanes.TEXTS, finish_reasons.TEXTS)
+    numbers = (status_files.RUN_FILE, totals_texts.PLANNED, totals_texts.TOTALS, progress.PROGRESS)
     more = (forecast_json.KEYS, status_files.HEARTBEAT, doctor.AREAS, doctor.STATES, metric_families.METRICS)
     money = (keys_of_cost.BY, waste.WASTE, reconcile.KINDS, public.COST_KEYS, reconcile_public.DIFFERENCE_KEYS)
     found = [word for table in (*tables, *numbers, *more, *money, filters.FILTERS) for word in table]

@@ -102,6 +102,11 @@ class Sums(msgspec.Struct):
                 setattr(self, name, theirs if mine is None else mine + theirs)
 
     @property
+    def measured(self) -> bool:
+        """Whether tokens are known of any call; where nothing was spent, that is known."""
+        return self.answered > self.unmeasured or not (self.unmeasured or self.unknown)
+
+    @property
     def wasted_cost(self) -> int:
         """What was paid for nothing."""
         return sum(part.cost for part in self.wasted.values())

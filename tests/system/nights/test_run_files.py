@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from batch.ledger.totals import PLANNED, TOTALS
+from batch.ledger.totals_texts import PLANNED, TOTALS
 from batch.run.progress import PROGRESS
 from batch.run.status_files import HEARTBEAT, RUN_FILE
 from tests.simulator.conftest import Start, start

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from batch.job.job import Job
+from batch.plan import preflight
+from batch.plan.survey import survey
+from batch.tokens.calibration import Notes
+from batch.tokens.model import TokenModel
 from tests.simulator.conftest import Gate, Start
 from tests.system.runs.conftest import GLM_LANES, SOME, Make, Mill
 from tests.system.runs.test_stops import kill_with_tasks, submits
@@ -125,6 +130,38 @@ def test_a_model_added_later_is_asked_alone_and_every_row_keeps_its_place(many: 
     assert sorted(many.asked()) == ["glm-3-turbo"] * 10 + ["glm-4-plus"] * 10
     assert [row for row in many.results("row_id, row_number, filename, answer, run") if row[4] != report.run] == before
     assert many.results("row_number, variant") == [(n, variant) for n in range(10) for variant in many.variants]
+    assert len(many.parts()) == 3
+
+
+def estimated(many: Many) -> tuple[int, int]:
+    """How many rows an estimate says will be sent, and how many take over an answer."""
+    checked = preflight.check_job(Job.load(many.save()), many.environ)
+    found = survey(checked, {variant.model: TokenModel(Notes().learned) for variant in checked.variants}, {})
+    return found.to_ask, found.taken_over
+
+
+def test_an_answer_keeps_its_worth_when_its_variant_gets_a_name_and_when_that_goes(many: Many) -> None:
+    """Promise 3: a second model came, and all rows of the first were bought again, under its name; and the way back."""
+    many.names, many.output = (), {"rows_per_part": 4}
+    many.questions(10)
+    assert many.run().exit_code == 0
+    assert many.asked() == ["glm-4"] * 10
+    answers = many.results("n, answer")
+    for names, new, taken in (
+        (TWO, ["glm-3-turbo"] * 10, 10),
+        ((), [], 0),
+        (("glm-4-plus", "glm-4"), ["glm-4-plus"] * 10, 0),
+    ):
+        many.names = names
+        assert estimated(many) == (len(new), taken)
+        report = many.run()
+        assert (report.exit_code, report.planned.taken_over, many.asked()) == (0, taken, new)
+        named = "glm-4" if names else None
+        assert [row[1:] for row in many.results("variant, n, answer") if row[0] == named] == answers
+        assert many.run().state == "nothing_to_do"
+    found = many.results("variant, calls, cost, deduplicated_from = row_id")
+    assert [row[1:] for row in found if row[0] == "glm-4"] == [(0, 0, True)] * 10
+    assert sum(many.one("cost")) == sum(row[0] for row in many.calls("cost"))
     assert len(many.parts()) == 3
 
 
