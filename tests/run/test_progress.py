@@ -116,6 +116,7 @@ def test_a_snapshot_is_written_as_plain_json() -> None:
         "left": None,
         "unread": None,
         "short": 0,
+        "taken_over": 0,
     }
     assert (shown["elapsed_s"], shown["rows_per_second"], shown["left_s"]) == (12.346, 0.333, 9.1)
     assert shown["totals"]["cost"] == {"CNY": "0.000000000005"}

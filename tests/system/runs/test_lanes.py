@@ -230,18 +230,21 @@ def test_a_job_moved_from_lane_to_lane_half_way_buys_each_row_once(make: Make, n
         said = "".join(process.communicate(timeout=120))
         assert process.returncode == (4 if number == signal.SIGINT else -9), said
     mill.lane = "bulk"
-    code, said = mill.command(
-        "--limit", "20", "--no-wait", failpoint="bulk.created:2" if number == signal.SIGKILL else ""
-    )
-    assert code == (7 if number == signal.SIGINT else -9), said
+    if number == signal.SIGINT:
+        code, said = mill.command("--limit", "20", "--no-wait")
+        assert code == 7, said
+    else:  # rows that were under way at a kill come first, perhaps in a batch of their own
+        sending = partial(mill.command, "--limit", "20", "--no-wait", failpoint="bulk.created:2")
+        until(lambda: sending()[0] == -9, "a kill after the second batch")
     mill.lane = "sync"
     states = [mill.run().state for _ in range(3)]
     assert states[-1] == "nothing_to_do"
     mill.check_table(80)
     assert set(mill.one("status")) == {"ok"}
     assert Counter(mill.one("lane")).keys() == {"sync", "task", "bulk"}
-    assert Counter(mill.one("lane"))["bulk"] == 20
-    mill.check_books(at_risk=8 if number == signal.SIGKILL else 0)
+    under_way = 8 if number == signal.SIGKILL else 0
+    assert 20 <= Counter(mill.one("lane"))["bulk"] <= 20 + under_way
+    mill.check_books(at_risk=under_way)
     billed = {record["client_call_id"] for record in mill.books() if record["billed"]}
     in_doubt = {name for (name,) in mill.calls("client_call_id", "state = 'unknown'")}
     assert len(billed - in_doubt) == 80
