@@ -76,7 +76,6 @@ def pytest_collection_finish() -> None:
     """Half a million objects of modules and tests stay to the end; every later collection leaves them alone."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)  # the usual 700 objects come together in each test several times
 
 
 def pytest_sessionfinish() -> None:
